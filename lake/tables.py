@@ -1,0 +1,196 @@
+"""Reading and appending the lake's Delta tables without a JVM, and where each table lies.
+
+Everything the lake itself writes is appended by delta-rs: one commit costs milliseconds, appends do not conflict, and
+the create of a log entry is conditional on a folder (hard link) as on S3 (``If-None-Match``), which is what the lake's
+LogStore does for Spark. Spark writes thematic libraries and reads all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lake.errors import CommitConflict, LakeError, NotFound, StoreError, StoreUnavailable
+from lake.schema import BRONZE
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+    from deltalake import DeltaTable
+
+TABLE_PROPERTIES = {
+    "delta.enableDeletionVectors": "false",
+    "delta.checkpointInterval": "50",
+    "delta.logRetentionDuration": "interval 30 days",
+    "delta.deletedFileRetentionDuration": "interval 7 days",
+}
+COMMIT_RETRIES = 100
+ROW_GROUP_ROWS = 64 * 1024
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A Parquet file an executor wrote into a table's folder, not yet part of the table."""
+
+    path: str
+    """Relative to the table's folder."""
+    size_bytes: int
+    modified_at_ms: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables below one root. Pickles; opens nothing until asked."""
+
+    root: str
+    """A folder path or ``s3://bucket/prefix``."""
+    storage_options: dict[str, str] | None = None
+
+    def folder(self, name: str) -> str:
+        """Key of a table's folder below the root: bronze by name, ``feature_<a>``, ``<library>.<table>``."""
+        if "." in name:
+            library, table = name.split(".", 1)
+            return f"libraries/{library}/{table}"
+        return f"features/{name}" if name.startswith("feature_") else f"tables/{name}"
+
+    def uri(self, name: str) -> str:
+        return f"{self.root.rstrip('/')}/{self.folder(name)}"
+
+    def exists(self, name: str) -> bool:
+        from deltalake import DeltaTable
+
+        with _errors(self.uri(name)):
+            return bool(DeltaTable.is_deltatable(self.uri(name), self.storage_options))
+
+    def create(self, name: str, schema: pa.Schema) -> bool:
+        """Create an empty table; False when it was there."""
+        from deltalake import DeltaTable
+
+        if self.exists(name):
+            return False
+        if not self.root.startswith("s3://"):
+            Path(self.uri(name)).mkdir(parents=True, exist_ok=True)
+        with _errors(self.uri(name)):
+            DeltaTable.create(
+                self.uri(name),
+                schema=_plain(schema),
+                mode="ignore",
+                name=name,
+                configuration=dict(TABLE_PROPERTIES),
+                storage_options=self.storage_options,
+            )
+        return True
+
+    def open(self, name: str, version: int | None = None) -> DeltaTable:
+        """The Delta table at its newest (or the given) version; ``NotFound`` names it when there is none."""
+        from deltalake import DeltaTable
+
+        with _errors(self.uri(name)):
+            return DeltaTable(self.uri(name), version=version, storage_options=self.storage_options)
+
+    def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
+        """A pyarrow dataset of one table; a bronze table that does not exist yet reads as empty."""
+        with _errors(self.uri(name)):
+            return self.open(name, version).to_pyarrow_dataset()
+
+    def append(self, name: str, rows: pa.Table, *, txn: tuple[str, int] | None = None) -> int:
+        """Append rows in one commit and return the table's version; nothing is written for no rows.
+
+        ``txn`` is (application id, version): a version already committed is not written again.
+        """
+        from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
+
+        table = self.open(name)
+        if rows.num_rows == 0:
+            return int(table.version())
+        if txn is not None and (table.transaction_version(txn[0]) or -1) >= txn[1]:
+            return int(table.version())
+        with _errors(self.uri(name)):
+            write_deltalake(
+                table,
+                rows,
+                mode="append",
+                writer_properties=WriterProperties(
+                    compression="ZSTD", compression_level=9, max_row_group_size=ROW_GROUP_ROWS
+                ),
+                commit_properties=CommitProperties(
+                    max_commit_retries=COMMIT_RETRIES,
+                    app_transactions=[Transaction(*txn)] if txn else None,
+                ),
+            )
+        return int(table.version())
+
+    def add_files(self, name: str, schema: pa.Schema, files: Sequence[DataFile]) -> None:
+        """Commit Parquet files that executors wrote below the table's folder, all in one commit."""
+        from deltalake import CommitProperties
+        from deltalake.transaction import AddAction
+
+        if not files:
+            return
+        actions = [
+            AddAction(f.path, f.size_bytes, {}, f.modified_at_ms, True, json.dumps({"numRecords": f.rows}))
+            for f in files
+        ]
+        with _errors(self.uri(name)):
+            self.open(name).create_write_transaction(
+                actions,
+                mode="append",
+                schema=_plain(schema),
+                commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES),
+            )
+
+    def names(self) -> list[str]:
+        """Names of all tables that exist: bronze, features and library tables."""
+        found = [name for name in BRONZE if self.exists(name)]
+        found += sorted(f"feature_{a}" for a in self._features() if self.exists(f"feature_{a}"))
+        return found + sorted(self._library_tables())
+
+    def _features(self) -> list[str]:
+        from lake.analysis.registry import ANALYSES
+
+        return list(ANALYSES)
+
+    def _library_tables(self) -> set[str]:
+        if not self.exists("library_versions"):
+            return set()
+        rows = self.dataset("library_versions").to_table(columns=["library", "table"]).to_pylist()
+        return {f"{row['library']}.{row['table']}" for row in rows}
+
+
+def rows_table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table of one schema; absent columns are null."""
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return schema.remove_metadata()
+
+
+class _errors:
+    """Translates delta-rs's errors, here and nowhere else."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, LakeError):
+            return
+        from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+        said = " ".join(str(error).split())[:300]
+        if isinstance(error, TableNotFoundError):
+            raise NotFound(f"no table at {self.uri}: run `lake init` first, or check --root") from error
+        if isinstance(error, CommitFailedError):
+            raise CommitConflict(f"commit to {self.uri} failed: {said}; run the command again") from error
+        if isinstance(error, OSError) and ("error sending request" in said or "connect" in said.lower()):
+            raise StoreUnavailable(f"no answer from the store for {self.uri}: {said}") from error
+        if isinstance(error, (DeltaError, OSError)):
+            raise StoreError(f"table at {self.uri} cannot be used: {said}") from error
