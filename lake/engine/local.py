@@ -1,0 +1,63 @@
+"""Tasks in a pool of processes on this machine: no JVM, so a small run costs a second and not ten."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from lake.engine.base import TaskFunction, TaskOutput
+from lake.errors import LakeError
+
+ATTEMPTS = 3
+
+
+class LocalEngine:
+    """A process pool. Processes are spawned, not forked: the driver has threads of obstore and DuckDB."""
+
+    name = "local"
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.slots = workers or os.cpu_count() or 1
+        self._pool: ProcessPoolExecutor | None = None
+
+    def run(self, tasks: Sequence[bytes], function: TaskFunction) -> Iterator[TaskOutput]:
+        left = dict(enumerate(tasks))
+        for _attempt in range(ATTEMPTS):
+            try:
+                yield from self._round(left, function)
+                return
+            except BrokenProcessPool:
+                # Which task took its process down is not told, so all unfinished ones are tried again.
+                self.close()
+        raise LakeError(f"a worker process died {ATTEMPTS} times at the same tasks: is there enough memory?")
+
+    def _round(self, left: dict[int, bytes], function: TaskFunction) -> Iterator[TaskOutput]:
+        pool = self._started()
+        running: dict[Future[list[bytes]], int] = {pool.submit(_collect, function, t): n for n, t in left.items()}
+        try:
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    outputs = future.result()
+                    del left[running.pop(future)]
+                    yield from outputs
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self.slots, mp_context=multiprocessing.get_context("spawn"))
+        return self._pool
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+def _collect(function: TaskFunction, task: bytes) -> list[bytes]:
+    return list(function(task))
