@@ -1,0 +1,177 @@
+"""What an executor does with a task of arrivals: read, hash, say what it is, pack, probe, upload.
+
+The bytes stay here and in the store; what goes back to the driver is one ``Landing`` a recording.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pickle
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from connectors.base import Connector
+from lake.errors import RecordError, Unreadable
+from lake.ingest.plan import IngestTask
+from lake.media.limits import Limits
+from lake.media.sandbox import Call, Outcome, Sandbox
+from lake.media.sniff import sniff
+from lake.model import Arrival, BlobRef, Failure, Sniffed, Technical
+from lake.store.objects import ObjectStore
+from lake.store.writer import PackWriter
+
+CHUNK_BYTES = 4 * 1024 * 1024
+HEAD_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class IngestContext:
+    """What every task of a run shares; goes to the executors with the task function, so all of it pickles."""
+
+    connector: Connector
+    store: ObjectStore
+    limits: Limits
+    max_blob_bytes: int
+    pack_target_bytes: int
+    staging_dir: str | None
+    """Where packs are spooled; None is the store's own staging folder or the system's temporary one."""
+
+
+@dataclass
+class Landing:
+    """What became of one arrival on the executor."""
+
+    arrival: Arrival
+    sha256: str | None = None
+    size_bytes: int | None = None
+    blob: BlobRef | None = None
+    """Set when this task stored the content; None when it was stored before or could not be read."""
+    sniffed: Sniffed | None = None
+    technical: Technical | None = None
+    failure: Failure | None = None
+    seconds: float = 0.0
+
+
+def run_ingest_task(context: IngestContext, payload: bytes) -> Iterator[bytes]:
+    """Land the arrivals of one task. Runs on the executor, once a task; yields its landings, pickled.
+
+    The refs it returns point into packs that are uploaded and verified: it yields only after the writer is closed.
+    """
+    task: IngestTask = pickle.loads(payload)  # noqa: S301  (made by the driver of this run)
+    with tempfile.TemporaryDirectory(prefix="lake-", dir=context.staging_dir) as scratch:
+        writer = PackWriter(
+            context.store,
+            Path(context.staging_dir or scratch),
+            target_bytes=context.pack_target_bytes,
+            max_blob_bytes=context.max_blob_bytes,
+        )
+        landings = _Task(context, writer, Path(scratch), set(task.stored)).run(task.arrivals)
+        writer.close()
+    yield pickle.dumps(landings)
+
+
+@functools.cache
+def _sandbox(limits: Limits) -> Sandbox:
+    """The decoding child of this worker process, kept over tasks: its start costs more than a task of small files."""
+    return Sandbox(limits)
+
+
+class _Task:
+    def __init__(self, context: IngestContext, writer: PackWriter, scratch: Path, stored: set[str]) -> None:
+        self.context = context
+        self.writer = writer
+        self.scratch = scratch
+        self.stored = stored
+
+    def run(self, arrivals: tuple[Arrival, ...]) -> list[Landing]:
+        landings = [Landing(arrival) for arrival in arrivals]
+        for outcome in _sandbox(self.context.limits).map(self._probes(landings)):
+            self._probed(landings[int(outcome.id)], outcome)
+        return landings
+
+    def _probes(self, landings: list[Landing]) -> Iterator[Call]:
+        """Read and store one recording after the other, and ask the child about each while the next is read."""
+        for number, landing in enumerate(landings):
+            started = time.perf_counter()
+            try:
+                call = self._land(str(number), landing)
+            except RecordError as error:
+                landing.failure = Failure(type(error).__name__, str(error))
+                call = None
+            landing.seconds = time.perf_counter() - started
+            if call is not None:
+                yield call
+
+    def _land(self, call_id: str, landing: Landing) -> Call | None:
+        arrival = landing.arrival
+        if arrival.problem:
+            raise Unreadable(arrival.problem)
+        try:
+            with self.context.connector.open(arrival) as stream:
+                data = stream.read(self.context.max_blob_bytes)
+                path = self._spool(call_id, data, stream) if len(data) >= self.context.max_blob_bytes else None
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror or error}") from error
+        if path is None:
+            self._store_small(landing, data)
+        else:
+            self._store_large(landing, data, path)
+        self._verify(landing)
+        sniffed = landing.sniffed
+        if sniffed is None or (sniffed.media_kind == "other" and landing.size_bytes):
+            return None
+        args = {
+            "content_type": sniffed.content_type,
+            "media_kind": sniffed.media_kind,
+            "size_bytes": landing.size_bytes,
+            "data": data if path is None else None,
+            "path": str(path) if path else None,
+        }
+        return Call(call_id, "probe", args)
+
+    def _store_small(self, landing: Landing, data: bytes) -> None:
+        landing.sha256, landing.size_bytes = hashlib.sha256(data).hexdigest(), len(data)
+        landing.sniffed = sniff(data[:HEAD_BYTES], size_bytes=len(data), name=landing.arrival.key, data=data)
+        if landing.sha256 not in self.stored:
+            self.stored.add(landing.sha256)
+            landing.blob = self.writer.add(
+                landing.sha256, data, landing.sniffed.content_type, landing.arrival.device_id
+            )
+
+    def _store_large(self, landing: Landing, head: bytes, path: Path) -> None:
+        with path.open("rb") as spooled:
+            landing.sha256 = hashlib.file_digest(spooled, "sha256").hexdigest()
+        landing.size_bytes = path.stat().st_size
+        landing.sniffed = sniff(head[:HEAD_BYTES], size_bytes=landing.size_bytes, name=landing.arrival.key, path=path)
+        if landing.sha256 not in self.stored:
+            self.stored.add(landing.sha256)
+            landing.blob = self.writer.add_large(landing.sha256, path, landing.sniffed.content_type)
+
+    def _spool(self, call_id: str, head: bytes, stream: BinaryIO) -> Path:
+        """Copy a large recording to a local file, a chunk at a time: hashed, stored and probed from there."""
+        path = self.scratch / f"large-{call_id}"
+        with path.open("wb") as spooled:
+            spooled.write(head)
+            while chunk := stream.read(CHUNK_BYTES):
+                spooled.write(chunk)
+        return path
+
+    def _verify(self, landing: Landing) -> None:
+        """A recording that changed under the read keeps its bytes and its row, and is told."""
+        try:
+            self.context.connector.verify(landing.arrival, landing.size_bytes or 0)
+        except RecordError as error:
+            landing.failure = Failure(type(error).__name__, str(error))
+
+    def _probed(self, landing: Landing, outcome: Outcome) -> None:
+        landing.seconds += outcome.seconds
+        if outcome.failure is not None:
+            landing.failure = landing.failure or outcome.failure
+        elif outcome.value is not None:
+            landing.technical = Technical.from_plain(outcome.value)
+        (self.scratch / f"large-{outcome.id}").unlink(missing_ok=True)
