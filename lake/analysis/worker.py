@@ -1,0 +1,196 @@
+"""What an executor does with a task of contents: fetch by range, decode in the child, write the rows as Parquet.
+
+Results go from here straight into the store as data files of the feature tables; the driver commits them by name, so
+neither recordings nor results pass through the JVM or the driver.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import tempfile
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lake.analysis.base import Analysis
+from lake.analysis.plan import WorkItem
+from lake.errors import IntegrityError, StoreError
+from lake.media.limits import Limits
+from lake.media.sandbox import Call, Outcome, Sandbox
+from lake.model import AnalysisKey, BlobRef, Failure, Row
+from lake.store.objects import ObjectStore
+from lake.store.reader import open_blob, scan
+from lake.tables import DataFile
+
+FLUSH_BYTES = 32 * 1024 * 1024
+CHUNK_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class AnalysisContext:
+    """What every task of a run shares; pickles."""
+
+    store: ObjectStore
+    analyses: dict[str, Analysis]
+    keys: dict[str, AnalysisKey]
+    folders: dict[str, str]
+    """Key of each feature table's folder below the root, by analysis."""
+    run_id: str
+    limits: Limits
+    max_in_memory_bytes: int
+    """Larger contents are copied to a local file and decoded from there."""
+    staging_dir: str | None
+
+
+@dataclass
+class AnalysisOutput:
+    """What a task brings back: data files to commit, failures, counts."""
+
+    files: dict[str, list[DataFile]] = field(default_factory=lambda: defaultdict(list))
+    done: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    rows: int = 0
+    failures: list[tuple[str, str, Failure]] = field(default_factory=list)
+    """(sha256, analysis, why)."""
+    bytes: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+
+def run_analysis_task(context: AnalysisContext, payload: bytes) -> Iterator[bytes]:
+    """Analyse the contents of one task. Runs on the executor, once a task."""
+    items: list[WorkItem] = pickle.loads(payload)  # noqa: S301  (made by the driver of this run)
+    with tempfile.TemporaryDirectory(prefix="lake-", dir=context.staging_dir) as scratch:
+        task = _Task(context, Path(scratch), {item.ref.sha256: item for item in items})
+        yield pickle.dumps(task.run())
+
+
+@functools.cache
+def _sandbox(limits: Limits) -> Sandbox:
+    """The decoding child of this worker process, kept over tasks with the models it has loaded."""
+    return Sandbox(limits)
+
+
+class _Task:
+    def __init__(self, context: AnalysisContext, scratch: Path, items: dict[str, WorkItem]) -> None:
+        self.context = context
+        self.scratch = scratch
+        self.items = items
+        self.output = AnalysisOutput()
+        self.rows: dict[str, list[Row]] = defaultdict(list)
+        self.buffered_bytes = 0
+        self.alone: list[tuple[str, str]] = []
+
+    def run(self) -> AnalysisOutput:
+        sandbox = _sandbox(self.context.limits)
+        for outcome in sandbox.map(self._calls()):
+            self._take(outcome.id, self.items[outcome.id].analyses, outcome)
+        # Several analyses shared a call that died: each is tried alone, so that only the guilty one fails.
+        for sha256, analysis in self.alone:
+            for outcome in sandbox.map(iter([self._single_call(sha256, analysis)])):
+                self._take(sha256, (analysis,), outcome)
+        self._flush()
+        self.output.files, self.output.done = dict(self.output.files), dict(self.output.done)
+        return self.output
+
+    def _calls(self) -> Iterator[Call]:
+        small = [item.ref for item in self.items.values() if item.ref.size_bytes < self.context.max_in_memory_bytes]
+        for ref, data in scan(self.context.store, small):
+            if isinstance(data, IntegrityError):
+                self._failed_all(ref.sha256, Failure("IntegrityError", str(data)))
+                continue
+            yield self._call(self.items[ref.sha256], self.items[ref.sha256].analyses, data, None)
+        for item in self.items.values():
+            if item.ref.size_bytes >= self.context.max_in_memory_bytes:
+                try:
+                    path = self._spool(item.ref)
+                except IntegrityError as error:
+                    self._failed_all(item.ref.sha256, Failure("IntegrityError", str(error)))
+                    continue
+                yield self._call(item, item.analyses, None, path)
+
+    def _single_call(self, sha256: str, analysis: str) -> Call:
+        item = self.items[sha256]
+        if item.ref.size_bytes >= self.context.max_in_memory_bytes:
+            return self._call(item, (analysis,), None, self._spool(item.ref))
+        _, data = next(iter(scan(self.context.store, [item.ref])))
+        if isinstance(data, IntegrityError):
+            raise StoreError(str(data))
+        return self._call(item, (analysis,), data, None)
+
+    def _call(self, item: WorkItem, analyses: tuple[str, ...], data: bytes | None, path: Path | None) -> Call:
+        self.output.bytes += item.ref.size_bytes
+        wanted = [self.context.analyses[name] for name in analyses]
+        args: dict[str, Any] = {
+            "analyses": {analysis.name: dict(analysis.params) for analysis in wanted},
+            "sha256": item.ref.sha256,
+            "content_type": item.content_type,
+            "media_kind": item.media_kind,
+            "data": data,
+            "path": str(path) if path else None,
+        }
+        return Call(item.ref.sha256, "analyze", args, time_limit_s=sum(a.time_limit_s for a in wanted))
+
+    def _spool(self, ref: BlobRef) -> Path:
+        path = self.scratch / ref.sha256
+        if not path.exists():
+            with open_blob(self.context.store, ref) as blob, path.open("wb") as spooled:
+                while chunk := blob.read(CHUNK_BYTES):
+                    spooled.write(chunk)
+        return path
+
+    def _take(self, sha256: str, analyses: tuple[str, ...], outcome: Outcome) -> None:
+        self.output.seconds.append(outcome.seconds)
+        if outcome.failure is not None:
+            if len(analyses) > 1:
+                self.alone += [(sha256, name) for name in analyses]
+            else:
+                self.output.failures.append((sha256, analyses[0], outcome.failure))
+            return
+        for name, result in (outcome.value or {}).items():
+            if "rows" in result:
+                self._add(sha256, name, result["rows"])
+            else:
+                self.output.failures.append((sha256, name, Failure(result["error_class"], result["message"])))
+        if not any(left == sha256 for left, _ in self.alone):
+            (self.scratch / sha256).unlink(missing_ok=True)
+
+    def _failed_all(self, sha256: str, failure: Failure) -> None:
+        self.output.failures += [(sha256, name, failure) for name in self.items[sha256].analyses]
+
+    def _add(self, sha256: str, name: str, rows: list[Row]) -> None:
+        key = self.context.keys[name]
+        origin = {
+            "sha256": sha256,
+            "analysis_version": key.version,
+            "params_hash": key.params_hash,
+            "model_hash": key.model_hash,
+            "run_id": self.context.run_id,
+        }
+        # No rows means "analysed, nothing there": one row says so (see lake.schema.feature_schema).
+        self.rows[name] += [{**origin, **row} for row in rows] or [origin]
+        self.output.done[name] += 1
+        self.output.rows += len(rows)
+        self.buffered_bytes += sum(len(v) for row in rows for v in row.values() if isinstance(v, (bytes, str)))
+        if self.buffered_bytes > FLUSH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        for name, rows in self.rows.items():
+            table = pa.Table.from_pylist(rows, schema=self.context.analyses[name].schema)
+            buffer = io.BytesIO()
+            pq.write_table(table, buffer, compression="zstd", compression_level=9)
+            file = f"part-{uuid.uuid4().hex}.zstd.parquet"
+            self.context.store.put(f"{self.context.folders[name]}/{file}", buffer.getvalue())
+            self.output.files[name].append(
+                DataFile(file, buffer.tell(), int(time.time() * 1000), table.num_rows)
+            )
+        self.rows.clear()
+        self.buffered_bytes = 0
