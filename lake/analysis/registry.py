@@ -3,5 +3,13 @@
 from __future__ import annotations
 
 from lake.analysis.base import Analysis
+from lake.analysis.image_hash import IMAGE_HASH
+from lake.analysis.speech import SPEECH
 
-ANALYSES: dict[str, Analysis] = {}
+ANALYSES: dict[str, Analysis] = {
+    analysis.name: analysis
+    for analysis in (
+        SPEECH,
+        IMAGE_HASH,
+    )
+}

@@ -1,0 +1,31 @@
+"""The one place where errors of decoding libraries become errors of the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lake.errors import Damaged, LimitExceeded, RecordError
+
+
+def first_line(error: BaseException, most: int = 160) -> str:
+    """What a foreign error says, in one line that fits a table."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:most]
+
+
+@contextmanager
+def decoding(what: str) -> Iterator[None]:
+    """Turns whatever a decoder throws at hostile bytes into ``Damaged``; errors of the lake pass through.
+
+    Decoders raise nearly every built-in exception on broken input, so this catches ``Exception``: keep the body to
+    calls of the library, or our own bugs are blamed on the recording.
+    """
+    try:
+        yield
+    except RecordError:
+        raise
+    except MemoryError:
+        raise LimitExceeded(f"{what} needs more memory than one recording may use") from None
+    except Exception as error:
+        raise Damaged(f"{what} cannot be decoded: {first_line(error)}") from error
