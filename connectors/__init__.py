@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from connectors.base import Connector, Options
+from connectors.bucket import Bucket
 from connectors.folder import Folder
 from lake.errors import UsageError
 
-CONNECTORS: dict[str, type[Connector]] = {connector.name: connector for connector in (Folder,)}
+CONNECTORS: dict[str, type[Connector]] = {connector.name: connector for connector in (Folder, Bucket)}
 
 
 def connect(source: str, **options: Any) -> Connector:

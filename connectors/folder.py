@@ -1,7 +1,7 @@
 """Recordings in a folder: listed in key order, opened without following anything that moved meanwhile.
 
 Names are bytes. A key is the path below the folder, UTF-8 where it is UTF-8, with ``%`` and all other bytes
-percent-escaped; ``key_to_path`` is the way back. All access goes component by component through directory file
+percent-escaped (``connectors.keys``). All access goes component by component through directory file
 descriptors, so that neither PATH_MAX nor a folder swapped for a link between listing and reading matters.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +20,10 @@ from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from connectors.base import Options
+from connectors.keys import key_to_path, path_to_key
 from lake.errors import SourceError, Unreadable
 from lake.model import Arrival, Skipped
 
-_ESCAPED = re.compile("[%\udc80-\udcff]")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOT_FILES = {
@@ -33,21 +32,6 @@ _NOT_FILES = {
     stat.S_IFBLK: "is a block device",
     stat.S_IFCHR: "is a character device",
 }
-
-
-def path_to_key(path: bytes) -> str:
-    """The key of a path below the source: UTF-8, with ``%`` and bytes that are no UTF-8 written as ``%XX``."""
-    text = path.decode("utf-8", "surrogateescape")
-    return _ESCAPED.sub(lambda match: "".join(f"%{byte:02X}" for byte in _bytes_of(match[0])), text)
-
-
-def key_to_path(key: str) -> bytes:
-    """The path below the source that ``path_to_key`` made this key of."""
-    return unquote_to_bytes(key)
-
-
-def _bytes_of(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""Devices as ``conf/devices/*.yaml`` describes them: whose an arrival is, and when it was captured."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from lake.errors import SettingsError, UsageError
+from lake.model import Device
+
+_KNOWN = tuple(field.name for field in fields(Device))
+_DEVICE = TypeAdapter(Device)
+_TIME_GROUPS = ("year", "month", "day", "hour", "minute", "second")
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """The configured devices. Pickles."""
+
+    all: tuple[Device, ...] = ()
+
+    def get(self, device_id: str) -> Device:
+        """The device of this id; raises ``UsageError`` that names the nearest one."""
+        for device in self.all:
+            if device.id == device_id:
+                return device
+        raise UsageError(f"No device is called {device_id!r}{_nearest(device_id, [each.id for each in self.all])}")
+
+    def match(self, key: str) -> Device | None:
+        """Whose an arrival with this key is: of the patterns that match, the longest decides."""
+        matching = [each for each in self.all if each.path_pattern and fnmatch.fnmatchcase(key, each.path_pattern)]
+        return max(matching, key=lambda each: len(each.path_pattern or ""), default=None)
+
+
+def load_devices(folder: Path) -> Devices:
+    """Every device of the YAML files of a folder; a file holds one device or a list of them.
+
+    Raises:
+        SettingsError: one line that names file and key.
+    """
+    devices: dict[str, Device] = {}
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        for values in _documents(path):
+            device = _device(values, path)
+            if device.id in devices:
+                raise SettingsError(f"{path}: device {device.id!r} is described twice: remove one.")
+            devices[device.id] = device
+    return Devices(tuple(devices.values()))
+
+
+def captured_at(device: Device, key: str) -> datetime | None:
+    """When the device recorded this, by the file's name and the offset of the device's clock; None when it does not say."""
+    found = re.search(device.captured_at_pattern, key) if device.captured_at_pattern else None
+    if found is None:
+        return None
+    named = found.groupdict()
+    year, month, day, hour, minute, second = (int(named.get(group) or 0) for group in _TIME_GROUPS)
+    try:
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC) + timedelta(seconds=device.clock_offset_s)
+    except (ValueError, OverflowError):
+        return None  # a 31 February: the name looks like a time and is none
+
+
+def _documents(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
+    for values in content if isinstance(content, list) else [content]:
+        if not isinstance(values, dict):
+            raise SettingsError(f"{path}: a device is a mapping with at least `id` and `kind`, not {values!r}.")
+        yield values
+
+
+def _device(values: dict[str, Any], path: Path) -> Device:
+    for key in values:
+        if key not in _KNOWN:
+            raise SettingsError(f"{path}: unknown key {key!r}{_nearest(str(key), _KNOWN)}")
+    try:
+        device = _DEVICE.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{path}: {where}: {first['msg']}.") from error
+    _check_pattern(device, path)
+    return device
+
+
+def _check_pattern(device: Device, path: Path) -> None:
+    try:
+        groups = re.compile(device.captured_at_pattern or "").groupindex
+    except re.error as error:
+        raise SettingsError(f"{path}: captured_at_pattern is no regular expression: {error}.") from error
+    if device.captured_at_pattern is None:
+        return
+    for group in groups:
+        if group not in _TIME_GROUPS:
+            raise SettingsError(f"{path}: captured_at_pattern: unknown group {group!r}{_nearest(group, _TIME_GROUPS)}")
+    missing = [group for group in _TIME_GROUPS[:3] if group not in groups]
+    if missing:
+        raise SettingsError(f"{path}: captured_at_pattern has no group {missing[0]!r}: write (?P<{missing[0]}>\\d+).")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(word, known, 1, 0.5)
+    return f": did you mean {near[0]!r}?" if near else f": known are {', '.join(sorted(known)) or 'none'}."
