@@ -1,0 +1,160 @@
+"""The ``lake`` command: parse, call the lake, report. Every verb is a file here; its heavy imports wait for its call."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from lake.errors import LakeError, UsageError
+
+VERBS = {
+    "init": "jobs.init",
+    "doctor": "jobs.doctor",
+    "ingest": "jobs.ingest",
+    "analyze": "jobs.analyze",
+    "library": "jobs.library",
+    "sql": "jobs.sql",
+    "cat": "jobs.cat",
+    "export": "jobs.export",
+    "quarantine": "jobs.quarantine",
+    "runs": "jobs.runs",
+    "report": "jobs.report",
+    "store": "jobs.store",
+    "demo": "jobs.demo",
+}
+"""Verb to module; each module has one click command named ``command``."""
+
+EXIT_FINDINGS = 3
+EXIT_RECORDS_FAILED = 5
+EXIT_INTERRUPTED = 130
+
+
+@dataclass
+class Invocation:
+    """The options that every verb has."""
+
+    root: str | None = None
+    profile: str | None = None
+    json: bool = False
+    debug: bool = False
+    argv: list[str] = field(default_factory=list)
+
+    def emit(self, document: dict[str, Any]) -> bool:
+        """Print the one JSON document of a verb when asked to; False when the caller is to print for a person."""
+        if self.json:
+            click.echo(json.dumps(document, default=_plain, ensure_ascii=False, sort_keys=False))
+        return self.json
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray)):
+        return {"bytes": len(value)}
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return str(value)
+
+
+class Verb(click.Command):
+    """A verb: also takes the common options after its name, where people type them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _common_options()
+
+
+class VerbGroup(click.Group):
+    """A verb with sub-verbs (``library list``); they take the common options too."""
+
+    command_class = Verb
+
+
+class Lazy(click.Group):
+    """Loads a verb's module when the verb is called or its help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(VERBS[cmd_name]).command
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+
+def _common_options() -> list[click.Parameter]:
+    def put(name: str) -> Any:
+        def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+            if value not in (None, False):
+                setattr(ctx.find_root().obj, name, value)
+
+        return callback
+
+    return [
+        click.Option(["--root"], metavar="URI", expose_value=False, callback=put("root"), help="Folder or s3://bucket/prefix (LAKE_ROOT; default ./lake-data)."),
+        click.Option(["--profile"], metavar="NAME", expose_value=False, callback=put("profile"), help="Settings profile (LAKE_PROFILE; default local)."),
+        click.Option(["--json"], is_flag=True, expose_value=False, callback=put("json"), help="One JSON document on stdout."),
+        click.Option(["--debug"], is_flag=True, expose_value=False, callback=put("debug"), help="Show the stack trace of an error."),
+    ]
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="perception-lake")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """A lake for recordings: audio, video, images and documents.
+
+    \b
+    lake init                     create an empty lake in ./lake-data
+    lake ingest /data/cameras     land what is new in a folder
+    lake analyze                  run the analyses on what lacks a result
+    lake library build site_watch build a thematic library
+    lake report                   one HTML page of all of it
+    """
+
+
+cli.params += _common_options()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of ``lake``: errors become one line and an exit status (see DESIGN §9)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    invocation = Invocation(argv=arguments)
+    try:
+        status = cli.main(args=arguments, prog_name="lake", standalone_mode=False, obj=invocation)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.exceptions.Abort:
+        _end("interrupted", EXIT_INTERRUPTED, invocation)
+    except KeyboardInterrupt:
+        _end("interrupted", EXIT_INTERRUPTED, invocation)
+    except click.ClickException as error:
+        hint = f" (see `lake {' '.join(arguments[:1])} --help`)" if isinstance(error, click.UsageError) else ""
+        _end(error.format_message() + hint, UsageError.exit_status, invocation)
+    except LakeError as error:
+        _end(str(error), error.exit_status, invocation)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        _end(f"unexpected {said[:500]}; run again with --debug for the stack trace", 1, invocation)
+
+
+def _end(message: str, status: int, invocation: Invocation) -> None:
+    if invocation.debug:
+        traceback.print_exc()
+    click.echo(f"lake: {' '.join(message.split())}", err=True)
+    if invocation.json:
+        click.echo(json.dumps({"error": " ".join(message.split()), "exit": status}))
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

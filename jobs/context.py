@@ -1,0 +1,102 @@
+"""What a verb works with: settings, tables, store and the engine, opened from the command's common options."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lake.catalog.create import require_lake
+from lake.errors import UsageError
+from lake.settings import Settings, load_settings
+from lake.store.objects import ObjectStore, open_store
+from lake.tables import Tables
+
+if TYPE_CHECKING:
+    from jobs.cli import Invocation
+    from lake.engine import Engine
+
+@dataclass(frozen=True)
+class Job:
+    """One verb's view of one lake."""
+
+    settings: Settings
+    tables: Tables
+    store: ObjectStore
+
+    @property
+    def staging_dir(self) -> str | None:
+        """Where executors spool: beside a folder root, so that a finished pack is linked and not copied."""
+        if self.settings.root.startswith("s3://"):
+            return None
+        staging = Path(self.settings.root) / ".staging"
+        staging.mkdir(parents=True, exist_ok=True)
+        return str(staging)
+
+
+def open_job(invocation: Invocation, *, must_exist: bool = True) -> Job:
+    """Open the lake the command names; one line says what to do when there is none."""
+    settings = load_settings(invocation.root, invocation.profile)
+    job = Job(settings, Tables(settings.root, settings.storage_options()), open_store(settings.root, settings.s3))
+    if must_exist:
+        require_lake(job.store)
+    return job
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Engines:
+    """Chooses and starts the engine of a run, and ends what it started."""
+
+    def __init__(self, settings: Settings, requested: str | None, app_name: str) -> None:
+        self.settings = settings
+        self.requested = requested or settings.engine
+        self.app_name = app_name
+        self.used: set[str] = set()
+        self._stack = contextlib.ExitStack()
+        self._engines: dict[str, Engine] = {}
+
+    def choose(self, records: int, size_bytes: int) -> Engine:
+        """``auto``: Spark where a cluster is configured or the work outweighs its start, else this machine's processes."""
+        name = self.requested
+        if name == "auto":
+            limits = self.settings.ingest
+            large = records >= limits.spark_from_arrivals
+            name = "spark" if large or not self.settings.spark.master.startswith("local") else "local"
+        if name not in self._engines:
+            self._engines[name] = self._start(name)
+        self.used.add(name)
+        return self._engines[name]
+
+    def _start(self, name: str) -> Engine:
+        from lake.engine import LocalEngine, SparkEngine
+
+        if name == "local":
+            local = LocalEngine(self.settings.workers)
+            self._stack.callback(local.close)
+            return local
+        if name != "spark":
+            raise UsageError(f"unknown engine {name!r}: use auto, local or spark")
+        from lake.session import build_session
+
+        spark = build_session(self.settings, self.app_name)
+        self._stack.callback(spark.stop)
+        return SparkEngine(spark, self._spark_slots(spark))
+
+    def _spark_slots(self, spark: object) -> int:
+        master = self.settings.spark.master
+        inside = master[len("local[") : -1] if master.startswith("local[") else ""
+        if inside.isdigit():
+            return int(inside)
+        return self.settings.spark.slots or self.settings.workers or os.cpu_count() or 1
+
+    def __enter__(self) -> Engines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
