@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,34 +15,15 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from lake.errors import SettingsError, UsageError
-from lake.model import Device
+from lake.model import Arrival, Device
 
 _KNOWN = tuple(field.name for field in fields(Device))
 _DEVICE = TypeAdapter(Device)
 _TIME_GROUPS = ("year", "month", "day", "hour", "minute", "second")
 
 
-@dataclass(frozen=True, slots=True)
-class Devices:
-    """The configured devices. Pickles."""
-
-    all: tuple[Device, ...] = ()
-
-    def get(self, device_id: str) -> Device:
-        """The device of this id; raises ``UsageError`` that names the nearest one."""
-        for device in self.all:
-            if device.id == device_id:
-                return device
-        raise UsageError(f"No device is called {device_id!r}{_nearest(device_id, [each.id for each in self.all])}")
-
-    def match(self, key: str) -> Device | None:
-        """Whose an arrival with this key is: of the patterns that match, the longest decides."""
-        matching = [each for each in self.all if each.path_pattern and fnmatch.fnmatchcase(key, each.path_pattern)]
-        return max(matching, key=lambda each: len(each.path_pattern or ""), default=None)
-
-
-def load_devices(folder: Path) -> Devices:
-    """Every device of the YAML files of a folder; a file holds one device or a list of them.
+def load_devices(folder: Path) -> dict[str, Device]:
+    """The devices of a folder's YAML files, by id; a file holds one device or a list of them.
 
     Raises:
         SettingsError: one line that names file and key.
@@ -54,17 +35,36 @@ def load_devices(folder: Path) -> Devices:
             if device.id in devices:
                 raise SettingsError(f"{path}: device {device.id!r} is described twice: remove one.")
             devices[device.id] = device
-    return Devices(tuple(devices.values()))
+    return devices
 
 
-def captured_at(device: Device, key: str) -> datetime | None:
-    """When the device recorded this, by the file's name and the offset of the device's clock; None when it does not say."""
-    found = re.search(device.captured_at_pattern, key) if device.captured_at_pattern else None
+def named_device(devices: Mapping[str, Device], device_id: str) -> Device:
+    """The device of this id; raises ``UsageError`` that names the nearest one."""
+    if device_id not in devices:
+        raise UsageError(f"No device is called {device_id!r}{_nearest(device_id, devices)}")
+    return devices[device_id]
+
+
+def device_of(devices: Mapping[str, Device], arrival: Arrival) -> str | None:
+    """Whose an arrival is, by its key (``*`` matches ``/`` too): of the patterns that match, the longest decides."""
+    matching = [
+        (len(each.path_pattern), each.id)
+        for each in devices.values()
+        if each.path_pattern and fnmatch.fnmatchcase(arrival.key, each.path_pattern)
+    ]
+    return max(matching)[1] if matching else None
+
+
+def captured_at(device: Device | None, key: str) -> datetime | None:
+    """When the device recorded this, by the file's name and the device's clock; None when they do not say."""
+    if device is None or device.captured_at_pattern is None:
+        return None
+    found = re.search(device.captured_at_pattern, key)
     if found is None:
         return None
     named = found.groupdict()
-    year, month, day, hour, minute, second = (int(named.get(group) or 0) for group in _TIME_GROUPS)
     try:
+        year, month, day, hour, minute, second = (int(named.get(group) or 0) for group in _TIME_GROUPS)
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC) + timedelta(seconds=device.clock_offset_s)
     except (ValueError, OverflowError):
         return None  # a 31 February: the name looks like a time and is none
