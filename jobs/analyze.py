@@ -10,7 +10,7 @@ import click
 from jobs.cli import EXIT_RECORDS_FAILED, Invocation, Verb
 
 if TYPE_CHECKING:
-    from jobs.context import Job
+    from jobs.context import Engines, Job
     from lake.analysis.runner import AnalyzePlan
 
 
@@ -27,10 +27,14 @@ def command(invocation: Invocation, names: tuple[str, ...], engine: str | None, 
     lake analyze
     lake analyze speech loudness
     """
-    from jobs.context import open_job
+    from jobs.context import Engines, open_job
 
     job = open_job(invocation)
-    document = analyze_all(job, invocation, names, engine, dry_run=dry_run)
+    if dry_run:
+        document = _dry_run(job, names)
+    else:
+        with Engines(job.settings, engine, "lake analyze") as engines:
+            document = analyze_all(job, invocation, names, engines)
     if not invocation.emit(document):
         for name, counts in document["analyses"].items():
             click.echo(f"{name:16} {counts['done']:>8,} done {counts['skipped']:>8,} skipped {counts['failed']:>6,} failed")
@@ -42,24 +46,19 @@ def analyze_all(
     job: Job,
     invocation: Invocation,
     names: Iterable[str],
-    engine: str | None,
-    *,
-    dry_run: bool = False,
+    engines: Engines,
     retry: Iterable[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Run analyses and return the verb's document."""
+    """Run analyses, recorded as a run, and return the verb's document."""
     import time
 
-    from jobs.context import Engines, utc_now
+    from jobs.context import utc_now
     from jobs.progress import Progress
     from lake.analysis.runner import analyze
     from lake.catalog.runs import record_run
 
-    if dry_run:
-        return _dry_run(job, names)
     started = time.monotonic()
     with (
-        Engines(job.settings, engine, "lake analyze") as engines,
         Progress("analyze", unit="results", quiet=invocation.json) as progress,
         record_run(job.tables, "analyze", invocation.argv, utc_now) as run,
     ):

@@ -16,6 +16,8 @@ from lake.store.objects import ObjectStore, open_store
 from lake.tables import Tables
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from jobs.cli import Invocation
     from lake.engine import Engine
 
@@ -60,6 +62,7 @@ class Engines:
         self.used: set[str] = set()
         self._stack = contextlib.ExitStack()
         self._engines: dict[str, Engine] = {}
+        self._spark: SparkSession | None = None
 
     def choose(self, records: int, size_bytes: int) -> Engine:
         """``auto``: Spark where a cluster is configured or the work outweighs its start, else this machine's processes."""
@@ -82,13 +85,18 @@ class Engines:
             return local
         if name != "spark":
             raise UsageError(f"unknown engine {name!r}: use auto, local or spark")
-        from lake.session import build_session
+        return SparkEngine(self.spark(), self._spark_slots())
 
-        spark = build_session(self.settings, self.app_name)
-        self._stack.callback(spark.stop)
-        return SparkEngine(spark, self._spark_slots(spark))
+    def spark(self) -> SparkSession:
+        """The one session of this run, started when first asked for."""
+        if self._spark is None:
+            from lake.session import build_session
 
-    def _spark_slots(self, spark: object) -> int:
+            self._spark = build_session(self.settings, self.app_name)
+            self._stack.callback(self._spark.stop)
+        return self._spark
+
+    def _spark_slots(self) -> int:
         master = self.settings.spark.master
         inside = master[len("local[") : -1] if master.startswith("local[") else ""
         if inside.isdigit():

@@ -10,7 +10,7 @@ import click
 from jobs.cli import EXIT_RECORDS_FAILED, Invocation, Verb
 
 if TYPE_CHECKING:
-    from jobs.context import Job
+    from jobs.context import Engines, Job
     from lake.ingest.run import IngestPlan, IngestReport
 
 
@@ -37,39 +37,31 @@ def command(
     lake ingest /data/cameras
     lake ingest --device cam-01
     """
-    from jobs.context import open_job
+    from jobs.context import Engines, open_job
 
     job = open_job(invocation)
-    document = ingest_source(job, invocation, source, device, engine, follow_links=follow_links, dry_run=dry_run)
+    plan = make_plan(job, source, device, follow_links=follow_links)
+    if dry_run:
+        document = _dry_run(plan)
+    else:
+        with Engines(job.settings, engine, "lake ingest") as engines:
+            document = ingest_source(job, invocation, plan, engines)
     if not invocation.emit(document):
         _print(document)
     return EXIT_RECORDS_FAILED if strict and document["quarantined"] else 0
 
 
-def ingest_source(
-    job: Job,
-    invocation: Invocation,
-    source: str | None,
-    device: str | None,
-    engine: str | None,
-    *,
-    follow_links: bool = False,
-    dry_run: bool = False,
-) -> dict[str, Any]:
-    """Ingest one source and return the verb's document."""
+def ingest_source(job: Job, invocation: Invocation, plan: IngestPlan, engines: Engines) -> dict[str, Any]:
+    """Ingest one source, recorded as a run, and return the verb's document."""
     import time
 
-    from jobs.context import Engines, utc_now
+    from jobs.context import utc_now
     from jobs.progress import Progress
     from lake.catalog.runs import record_run
     from lake.ingest.run import ingest
 
-    plan = make_plan(job, source, device, follow_links=follow_links)
-    if dry_run:
-        return _dry_run(plan)
     started = time.monotonic()
     with (
-        Engines(job.settings, engine, "lake ingest") as engines,
         Progress("ingest", quiet=invocation.json) as progress,
         record_run(job.tables, "ingest", invocation.argv, utc_now) as run,
     ):
