@@ -78,6 +78,18 @@ class Technical:
     notes: str | None = None
     """What a person should know: macros or scripts present, declared dimensions over the limit …"""
 
+    def to_plain(self) -> dict[str, Any]:
+        """As values that msgpack knows: the time as ISO text."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        captured = self.captured_at_utc
+        return {**plain, "captured_at_utc": captured.isoformat() if captured else None}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Technical:
+        """The way back from ``to_plain``; unknown names are refused, for the child that sends them is not trusted."""
+        captured = plain.get("captured_at_utc")
+        return cls(**{**plain, "captured_at_utc": datetime.fromisoformat(captured) if captured else None})
+
 
 @dataclass(frozen=True, slots=True)
 class Sniffed:
