@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from lake.analysis.base import Analysis
 from lake.analysis.image_hash import IMAGE_HASH
+from lake.analysis.keyframes import KEYFRAMES
+from lake.analysis.loudness import LOUDNESS
 from lake.analysis.speech import SPEECH
 
 ANALYSES: dict[str, Analysis] = {
     analysis.name: analysis
     for analysis in (
+        KEYFRAMES,
         SPEECH,
+        LOUDNESS,
         IMAGE_HASH,
     )
 }

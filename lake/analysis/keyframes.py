@@ -1,0 +1,200 @@
+"""Shots of a video and one representative frame of each: one pass of decoding, few small pictures held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lake.analysis.base import Analysis
+from lake.analysis.picture import jpeg_thumbnail, perceptual_hashes
+from lake.errors import Damaged
+from lake.model import Media, Row
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Frame = NDArray[np.uint8]
+
+FIELDS = pa.schema(
+    [
+        ("keyframe_s", pa.float64()),
+        ("phash", pa.string()),
+        ("thumbnail", pa.binary()),
+        ("thumbnail_width_px", pa.int32()),
+        ("thumbnail_height_px", pa.int32()),
+    ]
+)
+
+PARAMS: dict[str, Any] = {
+    "adaptive_threshold": 3.0,
+    "min_content_val": 15.0,
+    "min_shot_s": 0.5,
+    "thumbnail_side_px": 256,
+    "thumbnail_max_bytes": 10_240,
+}
+
+CANDIDATES = 16
+"""Pictures held of the running shot; the one nearest to its middle becomes its key frame."""
+LATENCY = 2
+"""A cut is told this many frames after it happened: it takes that many on both sides to judge one."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A frame that may come to stand for its shot, already small."""
+
+    index: int
+    time_s: float
+    picture: Frame
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Frames between two cuts: first frame, times of begin and end, and the frame that stands for them."""
+
+    first_index: int
+    start_s: float
+    end_s: float
+    key: Candidate
+
+
+def run(media: Media, params: Mapping[str, Any]) -> Iterator[Row]:
+    """One row a shot, as soon as it ends; ``frame`` is the number of the key frame. One without cuts is one shot."""
+    from lake.media.decode import iter_video_frames
+
+    shots = 0
+    for shot in find_shots(iter_video_frames(media), params):
+        shots += 1
+        yield _row(shot, params)
+    if not shots:
+        raise Damaged("the video has no frame that can be decoded")
+
+
+def find_shots(frames: Iterable[tuple[float, Frame]], params: Mapping[str, Any]) -> Iterator[Shot]:
+    """Shots of a stream of frames (time, BGR picture), cut by PySceneDetect's adaptive detector."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    detector, timecode = _detector(params)
+    side_px, min_shot_s = int(params["thumbnail_side_px"]), float(params["min_shot_s"])
+    shot: _OpenShot | None = None
+    times: dict[int, float] = {}
+    last_s = frame_s = 0.0
+    for index, (time_s, picture) in enumerate(frames):
+        small = _within(picture, side_px)
+        times[index] = time_s
+        times.pop(index - 2 * LATENCY - 1, None)
+        if shot is None:
+            shot = _OpenShot(index, time_s)
+        else:
+            frame_s = time_s - last_s
+        last_s = time_s
+        shot.add(Candidate(index, time_s, small))
+        for cut in detector.process_frame(timecode(index), small):
+            cut_index = int(cut.frame_num)
+            cut_s = times.get(cut_index, time_s)
+            if cut_index <= shot.first_index or cut_s - shot.start_s < min_shot_s:
+                continue
+            following = _OpenShot(cut_index, cut_s)
+            for candidate in shot.take_from(cut_index):
+                following.add(candidate)
+            yield shot.closed(cut_s)
+            shot = following
+    if shot is not None:
+        yield shot.closed(max(last_s + frame_s, shot.start_s))
+
+
+class _OpenShot:
+    """The running shot. Holds every n-th frame, n doubling when it holds enough, and the very last ones."""
+
+    def __init__(self, first_index: int, start_s: float) -> None:
+        self.first_index = first_index
+        self.start_s = start_s
+        self._stride = 1
+        self._held: list[Candidate] = []
+        self._recent: list[Candidate] = []
+
+    def add(self, candidate: Candidate) -> None:
+        self._recent = [*self._recent[-2 * LATENCY :], candidate]
+        if (candidate.index - self.first_index) % self._stride:
+            return
+        self._held.append(candidate)
+        if len(self._held) > CANDIDATES:
+            self._stride *= 2
+            self._held = [held for held in self._held if (held.index - self.first_index) % self._stride == 0]
+
+    def take_from(self, index: int) -> list[Candidate]:
+        """The frames from ``index`` on, which belong to the next shot, removed from this one."""
+        taken = [candidate for candidate in self._recent if candidate.index >= index]
+        self._held = [candidate for candidate in self._held if candidate.index < index]
+        return taken
+
+    def closed(self, end_s: float) -> Shot:
+        middle_s = (self.start_s + end_s) / 2
+        key = min(self._held, key=lambda candidate: abs(candidate.time_s - middle_s))
+        return Shot(self.first_index, self.start_s, end_s, key)
+
+
+def _detector(params: Mapping[str, Any]) -> tuple[Any, Any]:
+    """PySceneDetect's detector and what makes its time codes.
+
+    It only counts frames here (nominal rate 25): real times come with the frames, so that variable rates stay right.
+    """
+    from scenedetect.common import FrameTimecode
+    from scenedetect.detectors.adaptive_detector import AdaptiveDetector
+
+    detector = AdaptiveDetector(
+        adaptive_threshold=float(params["adaptive_threshold"]),
+        min_content_val=float(params["min_content_val"]),
+        min_scene_len=1,
+        window_width=LATENCY,
+    )
+    return detector, lambda index: FrameTimecode(index, fps=25.0)
+
+
+def _within(picture: Frame, side_px: int) -> Frame:
+    """A copy of the picture with its longer side at most ``side_px``: the detector sees it, the thumbnail shows it."""
+    import cv2
+    import numpy as np
+
+    height, width = picture.shape[:2]
+    scale = side_px / max(height, width)
+    if scale >= 1:
+        return picture.copy()
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _row(shot: Shot, params: Mapping[str, Any]) -> Row:
+    from PIL import Image
+
+    image = Image.fromarray(shot.key.picture[:, :, ::-1].copy())
+    thumbnail, width_px, height_px = jpeg_thumbnail(
+        image, int(params["thumbnail_side_px"]), int(params["thumbnail_max_bytes"])
+    )
+    return {
+        "start_s": shot.start_s,
+        "end_s": shot.end_s,
+        "frame": shot.key.index,
+        "keyframe_s": shot.key.time_s,
+        "phash": perceptual_hashes(image)[0],
+        "thumbnail": thumbnail,
+        "thumbnail_width_px": width_px,
+        "thumbnail_height_px": height_px,
+    }
+
+
+KEYFRAMES = Analysis(
+    name="keyframes",
+    version="1",
+    media_kinds=("video",),
+    piece=("start_s", "end_s", "frame"),
+    fields=FIELDS,
+    run=run,
+    params=PARAMS,
+    time_limit_s=900.0,
+)
