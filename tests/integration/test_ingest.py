@@ -1,0 +1,115 @@
+"""The way of a recording from a folder into the lake, by both engines, checked by reading every byte back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.support.lakes import Lake
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def fill(folder: Path, count: int = 40, seed: int = 1) -> dict[str, bytes]:
+    """Text files of distinct content, in a few folders."""
+    files = {}
+    for number in range(count):
+        key = f"dev-{number % 3}/note {number:03}.txt"
+        files[key] = f"seed {seed} number {number} ".encode() * (number + 1)
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(files[key])
+    return files
+
+
+def test_every_byte_is_read_back_and_the_second_run_writes_nothing(lake: Lake, tmp_path: Path) -> None:
+    files = fill(tmp_path / "in")
+    first = lake.ingest(tmp_path / "in")
+    assert (first["arrivals"], first["landed"], first["duplicates"], first["quarantined"]) == (40, 40, 0, 0)
+    assert {r["path"]: r["sha256"] for r in lake.rows("assets")} == {
+        key: hashlib.sha256(data).hexdigest() for key, data in files.items()
+    }
+    for row in lake.rows("assets"):
+        assert lake.read(row["asset_id"]) == files[row["path"]]
+    versions = lake.versions()
+    again = lake.ingest(tmp_path / "in")
+    assert (again["seen"], again["arrivals"]) == (40, 0)
+    assert lake.versions() == versions
+
+
+def test_same_content_under_a_new_name_is_one_blob_and_two_assets(lake: Lake, tmp_path: Path) -> None:
+    fill(tmp_path / "in", 3)
+    lake.ingest(tmp_path / "in")
+    twin = tmp_path / "in" / "dev-0" / "twin.txt"
+    twin.write_bytes((tmp_path / "in" / "dev-0" / "note 000.txt").read_bytes())
+    report = lake.ingest(tmp_path / "in")
+    assert (report["arrivals"], report["landed"], report["duplicates"]) == (1, 0, 1)
+    assert len(lake.rows("blobs")) == 3
+    assert len(lake.rows("assets")) == 4
+
+
+def test_twins_in_one_wave_are_stored_once(lake: Lake, tmp_path: Path) -> None:
+    for number in range(200):
+        path = tmp_path / "in" / f"{number:03}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"content {number % 100:03}")
+    report = lake.ingest(tmp_path / "in")
+    assert (report["landed"], report["duplicates"]) == (100, 100)
+    assert len(lake.rows("blobs")) == 100
+    assert len(lake.rows("assets")) == 200
+
+
+def test_new_content_at_a_path_is_one_new_version(lake: Lake, tmp_path: Path) -> None:
+    fill(tmp_path / "in", 5)
+    lake.ingest(tmp_path / "in")
+    (tmp_path / "in" / "dev-0" / "note 000.txt").write_bytes(b"other content")
+    report = lake.ingest(tmp_path / "in")
+    assert (report["arrivals"], report["landed"]) == (1, 1)
+    versions = [r for r in lake.rows("arrivals") if r["key"] == "dev-0/note 000.txt"]
+    assert len({r["sha256"] for r in versions}) == 2
+
+
+def test_a_touched_file_is_no_new_asset(lake: Lake, tmp_path: Path) -> None:
+    fill(tmp_path / "in", 2)
+    lake.ingest(tmp_path / "in")
+    os.utime(tmp_path / "in" / "dev-0" / "note 000.txt", (1, 1))
+    report = lake.ingest(tmp_path / "in")
+    assert (report["arrivals"], report["duplicates"]) == (1, 1)
+    assert len(lake.rows("assets")) == 2
+
+
+def test_large_recordings_get_their_own_key(lake: Lake, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    content = os.urandom(1024) * (9 * 1024)
+    (tmp_path / "in" / "large.bin").write_bytes(content)
+    lake.ingest(tmp_path / "in")
+    (blob,) = lake.rows("blobs")
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert blob["pack_uri"] == f"blobs/{sha256[:2]}/{sha256}"
+    assert lake.read(sha256) == content
+
+
+def test_what_cannot_be_opened_costs_only_itself(lake: Lake, tmp_path: Path) -> None:
+    fill(tmp_path / "in", 10)
+    os.mkfifo(tmp_path / "in" / "pipe")
+    (tmp_path / "in" / "empty.mp4").touch()
+    (tmp_path / "in" / "link").symlink_to("/etc/hostname")
+    report = lake.ingest(tmp_path / "in")
+    assert (report["landed"], report["quarantined"]) == (10, 1)
+    assert {entry["key"] for entry in report["skipped_entries"]} == {"pipe", "link"}
+    (row,) = lake.rows("quarantine")
+    assert (row["path"], row["stage"], row["error_class"]) == ("empty.mp4", "ingest", "Damaged")
+    assert stat.S_ISFIFO((tmp_path / "in" / "pipe").stat().st_mode)
+
+
+def test_at_every_commit_arrivals_are_the_sum_of_their_states(lake: Lake, tmp_path: Path) -> None:
+    fill(tmp_path / "in", 7)
+    (tmp_path / "in" / "broken.wav").write_bytes(b"RIFF\x00\x10\x00\x00WAVEfmt ")
+    report = lake.ingest(tmp_path / "in")
+    states = [r["state"] for r in lake.rows("arrivals")]
+    assert report["arrivals"] == len(states) == sum(report[s] for s in ("landed", "duplicates", "quarantined", "pending"))
+    assert lake.rows("quarantine")[0]["sha256"] in {r["sha256"] for r in lake.rows("blobs")}

@@ -1,0 +1,58 @@
+"""A lake for tests: the verbs called as the command calls them, the tables read back without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.analyze import analyze_all
+from jobs.cli import Invocation
+from jobs.context import Engines, Job, open_job
+from jobs.ingest import ingest_source, make_plan
+from lake.catalog.create import create_lake
+from lake.catalog.read import open_recording
+from lake.engine import Engine
+
+
+class OneEngine(Engines):
+    """Engines that give the engine a test has, and leave it open for the next test."""
+
+    def __init__(self, job: Job, engine: Engine) -> None:
+        super().__init__(job.settings, engine.name, "test")
+        self._engines[engine.name] = engine
+
+
+@dataclass
+class Lake:
+    """One lake and the engine it is filled by."""
+
+    job: Job
+    engine: Engine
+
+    def ingest(self, source: Path | str, **options: Any) -> dict[str, Any]:
+        plan = make_plan(self.job, str(source), None, **options)
+        return ingest_source(self.job, Invocation(json=True), plan, OneEngine(self.job, self.engine))
+
+    def analyze(self, *names: str) -> dict[str, Any]:
+        return analyze_all(self.job, Invocation(json=True), names, OneEngine(self.job, self.engine))
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.job.tables.dataset(table).to_table().to_pylist()
+        return rows
+
+    def versions(self) -> dict[str, int]:
+        """Delta version of every table but the record of runs."""
+        names = [n for n in self.job.tables.names() if n not in ("runs", "run_stages")]
+        return {name: self.job.tables.open(name).version() for name in names}
+
+    def read(self, recording: str) -> bytes:
+        with open_recording(self.job.tables, self.job.store, recording) as stream:
+            return stream.read()
+
+
+def new_lake(root: str, engine: Engine) -> Lake:
+    """An empty lake at a root."""
+    job = open_job(Invocation(root=root, json=True), must_exist=False)
+    create_lake(job.settings, job.tables, job.store)
+    return Lake(job, engine)
