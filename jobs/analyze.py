@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @click.command(cls=Verb)
 @click.argument("names", nargs=-1)
-@click.option("--engine", type=click.Choice(["auto", "local", "spark"]), help="Where it runs; auto takes Spark for large runs.")
+@click.option(
+    "--engine", type=click.Choice(["auto", "local", "spark"]), help="Where it runs; auto takes Spark for large runs."
+)
 @click.option("--strict", is_flag=True, help="Exit 5 when some recordings failed.")
 @click.option("--dry-run", is_flag=True, help="Count what would be analysed.")
 @click.pass_obj
@@ -37,7 +39,9 @@ def command(invocation: Invocation, names: tuple[str, ...], engine: str | None, 
             document = analyze_all(job, invocation, names, engines)
     if not invocation.emit(document):
         for name, counts in document["analyses"].items():
-            click.echo(f"{name:16} {counts['done']:>8,} done {counts['skipped']:>8,} skipped {counts['failed']:>6,} failed")
+            click.echo(
+                f"{name:16} {counts['done']:>8,} done {counts['skipped']:>8,} skipped {counts['failed']:>6,} failed"
+            )
     failed = sum(counts["failed"] for counts in document["analyses"].values())
     return EXIT_RECORDS_FAILED if strict and failed else 0
 
@@ -52,10 +56,11 @@ def analyze_all(
     """Run analyses, recorded as a run, and return the verb's document."""
     import time
 
+    from lake.catalog.runs import record_run
+
     from jobs.context import utc_now
     from jobs.progress import Progress
     from lake.analysis.runner import analyze
-    from lake.catalog.runs import record_run
 
     started = time.monotonic()
     with (

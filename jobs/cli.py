@@ -98,10 +98,30 @@ def _common_options() -> list[click.Parameter]:
         return callback
 
     return [
-        click.Option(["--root"], metavar="URI", expose_value=False, callback=put("root"), help="Folder or s3://bucket/prefix (LAKE_ROOT; default ./lake-data)."),
-        click.Option(["--profile"], metavar="NAME", expose_value=False, callback=put("profile"), help="Settings profile (LAKE_PROFILE; default local)."),
-        click.Option(["--json"], is_flag=True, expose_value=False, callback=put("json"), help="One JSON document on stdout."),
-        click.Option(["--debug"], is_flag=True, expose_value=False, callback=put("debug"), help="Show the stack trace of an error."),
+        click.Option(
+            ["--root"],
+            metavar="URI",
+            expose_value=False,
+            callback=put("root"),
+            help="Folder or s3://bucket/prefix (LAKE_ROOT; default ./lake-data).",
+        ),
+        click.Option(
+            ["--profile"],
+            metavar="NAME",
+            expose_value=False,
+            callback=put("profile"),
+            help="Settings profile (LAKE_PROFILE; default local).",
+        ),
+        click.Option(
+            ["--json"], is_flag=True, expose_value=False, callback=put("json"), help="One JSON document on stdout."
+        ),
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            callback=put("debug"),
+            help="Show the stack trace of an error.",
+        ),
     ]
 
 

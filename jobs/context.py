@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lake.catalog.create import require_lake
-from lake.errors import UsageError
 from lake.settings import Settings, load_settings
 from lake.store.objects import ObjectStore, open_store
+
+from lake.catalog.create import require_lake
+from lake.errors import UsageError
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from jobs.cli import Invocation
     from lake.engine import Engine
+
 
 @dataclass(frozen=True)
 class Job:

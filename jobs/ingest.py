@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 @click.command(cls=Verb)
 @click.argument("source", required=False)
-@click.option("--device", metavar="ID", help="Device that delivered all of it (conf/devices); its own source is the default.")
-@click.option("--engine", type=click.Choice(["auto", "local", "spark"]), help="Where it runs; auto takes Spark for large runs.")
+@click.option(
+    "--device", metavar="ID", help="Device that delivered all of it (conf/devices); its own source is the default."
+)
+@click.option(
+    "--engine", type=click.Choice(["auto", "local", "spark"]), help="Where it runs; auto takes Spark for large runs."
+)
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links of a folder.")
 @click.option("--strict", is_flag=True, help="Exit 5 when some recordings were quarantined.")
 @click.option("--dry-run", is_flag=True, help="List what is new and land nothing.")
@@ -55,9 +59,10 @@ def ingest_source(job: Job, invocation: Invocation, plan: IngestPlan, engines: E
     """Ingest one source, recorded as a run, and return the verb's document."""
     import time
 
+    from lake.catalog.runs import record_run
+
     from jobs.context import utc_now
     from jobs.progress import Progress
-    from lake.catalog.runs import record_run
     from lake.ingest.run import ingest
 
     started = time.monotonic()

@@ -25,5 +25,3 @@ def command(invocation: Invocation, dry_run: bool) -> None:
     if not invocation.emit({"root": job.settings.root, "dry_run": dry_run, "checks": [c.__dict__ for c in checks]}):
         for check in checks:
             click.echo(f"{check.name:20} {check.detail}")
-
-

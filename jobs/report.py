@@ -8,7 +8,15 @@ from jobs.cli import Invocation, Verb
 
 
 @click.command(cls=Verb)
-@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), default="lake-report.html", show_default=True, help="Where the page is written.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    default="lake-report.html",
+    show_default=True,
+    help="Where the page is written.",
+)
 @click.pass_obj
 def command(invocation: Invocation, output: str) -> None:
     """Write one HTML page with pictures that works offline.
@@ -18,8 +26,9 @@ def command(invocation: Invocation, output: str) -> None:
     """
     from pathlib import Path
 
-    from jobs.context import open_job
     from lake.catalog.report import write_report
+
+    from jobs.context import open_job
 
     job = open_job(invocation)
     path = write_report(job.tables, job.store, job.settings, Path(output))

@@ -21,12 +21,24 @@ def list_(invocation: Invocation, limit: int) -> None:
     \b
     lake runs list
     """
-    from jobs.context import open_job
-    from jobs.sql import print_rows
     from lake.catalog.runs import list_runs
 
+    from jobs.context import open_job
+    from jobs.sql import print_rows
+
     rows = list_runs(open_job(invocation).tables, limit)
-    columns = ["run_id", "verb", "state", "exit_status", "started_at_utc", "seconds", "rows_in", "rows_out", "rows_failed", "engine"]
+    columns = [
+        "run_id",
+        "verb",
+        "state",
+        "exit_status",
+        "started_at_utc",
+        "seconds",
+        "rows_in",
+        "rows_out",
+        "rows_failed",
+        "engine",
+    ]
     if not invocation.emit({"rows": rows}):
         print_rows(columns, rows)
 
@@ -40,9 +52,10 @@ def show(invocation: Invocation, run_id: str) -> None:
     \b
     lake runs show 0193...
     """
+    from lake.catalog.runs import show_run
+
     from jobs.context import open_job
     from jobs.sql import print_rows
-    from lake.catalog.runs import show_run
 
     rows = show_run(open_job(invocation).tables, run_id)
     if not invocation.emit({"rows": rows}):

@@ -20,7 +20,13 @@ SPARK_FROM_BYTES = 4 * 1024**3
 
 @click.command(cls=Verb)
 @click.argument("query")
-@click.option("--engine", type=click.Choice(["auto", "local", "spark"]), default="auto", show_default=True, help="local is DuckDB and starts in a second.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "local", "spark"]),
+    default="auto",
+    show_default=True,
+    help="local is DuckDB and starts in a second.",
+)
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows printed at most.")
 @click.pass_obj
 def command(invocation: Invocation, query: str, engine: str, limit: int) -> None:
@@ -50,8 +56,9 @@ def run_sql(job: Job, query: str, engine: str) -> pa.Table:
         from lake.catalog.query import local_sql
 
         return local_sql(job.tables, query)
-    from lake.catalog.spark_query import spark_sql
     from lake.session import build_session
+
+    from lake.catalog.spark_query import spark_sql
 
     spark = build_session(job.settings, "lake sql")
     try:

@@ -20,9 +20,10 @@ def stat(invocation: Invocation) -> None:
     \b
     lake store stat
     """
+    from lake.store.stat import stat as store_stat
+
     from jobs.context import open_job
     from jobs.sql import print_rows
-    from lake.store.stat import stat as store_stat
 
     job = open_job(invocation)
     document = store_stat(job.store, job.tables.dataset("blobs"), job.tables.folder("blobs"))

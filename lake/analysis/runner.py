@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from lake.analysis.base import Analysis
 from lake.analysis.plan import Planner, WorkItem, cut, waves
 from lake.analysis.worker import AnalysisContext, AnalysisOutput, run_analysis_task
 from lake.engine.base import Engine
@@ -139,10 +138,6 @@ def _failure_row(
     }
 
 
-def _mended_row(
-    plan: AnalyzePlan, entry: tuple[str, str], at: datetime, attempts: dict[tuple[str, str], int]
-) -> Row:
+def _mended_row(plan: AnalyzePlan, entry: tuple[str, str], at: datetime, attempts: dict[tuple[str, str], int]) -> Row:
     row = _failure_row(plan, (*entry, Failure("", "mended by a later attempt")), at, attempts)
     return {**row, "error_class": None}
-
-

@@ -189,8 +189,6 @@ class _Task:
             pq.write_table(table, buffer, compression="zstd", compression_level=9)
             file = f"part-{uuid.uuid4().hex}.zstd.parquet"
             self.context.store.put(f"{self.context.folders[name]}/{file}", buffer.getvalue())
-            self.output.files[name].append(
-                DataFile(file, buffer.tell(), int(time.time() * 1000), table.num_rows)
-            )
+            self.output.files[name].append(DataFile(file, buffer.tell(), int(time.time() * 1000), table.num_rows))
         self.rows.clear()
         self.buffered_bytes = 0

@@ -65,7 +65,9 @@ def _assets(tables: Tables, chosen: pa.Table) -> list[Row]:
             columns = ["asset_id", "sha256", "path", "size_bytes"]
             rows: Iterable[Row] = tables.dataset("assets").to_table(columns=columns, filter=wanted).to_pylist()
             return sorted(rows, key=lambda row: (row["path"], row["asset_id"]))
-    raise UsageError("the query must name a column asset_id or sha256: `lake export \"SELECT asset_id FROM assets\" DEST`")
+    raise UsageError(
+        'the query must name a column asset_id or sha256: `lake export "SELECT asset_id FROM assets" DEST`'
+    )
 
 
 def target_path(dest: Path, key: str, asset_id: str) -> Path:

@@ -75,7 +75,9 @@ def stored_blobs(tables: Tables, contents: Iterable[str]) -> dict[str, StoredBlo
     return found
 
 
-def present(tables: Tables, table: str, column: str, values: Iterable[str], where: pc.Expression | None = None) -> set[str]:
+def present(
+    tables: Tables, table: str, column: str, values: Iterable[str], where: pc.Expression | None = None
+) -> set[str]:
     """Which of these values a column of a table has already."""
     wanted = pc.field(column).isin(pa.array(sorted(set(values)), pa.string()))
     wanted = wanted if where is None else wanted & where

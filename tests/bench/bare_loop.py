@@ -1,6 +1,6 @@
 """The limit: two processes that read, hash and probe files in a plain loop and store nothing.
 
-    python -m tests.bench.bare_loop LIST     one path a line; prints JSON {records, bytes, seconds}
+python -m tests.bench.bare_loop LIST     one path a line; prints JSON {records, bytes, seconds}
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from lake.errors import RecordError
 from lake.media.probe import probe
 from lake.media.sniff import sniff
+
+from lake.errors import RecordError
 
 
 def one(path: str) -> tuple[str, int, str]:

@@ -1,6 +1,6 @@
 """The script most people write: ``binaryFile`` + pandas UDF + Delta write of the same columns.
 
-    python -m tests.bench.plain_spark LIST OUT     prints JSON {records, bytes, seconds, start_s}
+python -m tests.bench.plain_spark LIST OUT     prints JSON {records, bytes, seconds, start_s}
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def main() -> None:
     def facts(path: pd.Series, content: pd.Series) -> pd.DataFrame:
         import hashlib
 
-        from lake.errors import RecordError
         from lake.media.probe import probe
         from lake.media.sniff import sniff
+
+        from lake.errors import RecordError
 
         rows = []
         for name, data in zip(path, content, strict=True):

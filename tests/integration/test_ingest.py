@@ -111,5 +111,7 @@ def test_at_every_commit_arrivals_are_the_sum_of_their_states(lake: Lake, tmp_pa
     (tmp_path / "in" / "broken.wav").write_bytes(b"RIFF\x00\x10\x00\x00WAVEfmt ")
     report = lake.ingest(tmp_path / "in")
     states = [r["state"] for r in lake.rows("arrivals")]
-    assert report["arrivals"] == len(states) == sum(report[s] for s in ("landed", "duplicates", "quarantined", "pending"))
+    assert (
+        report["arrivals"] == len(states) == sum(report[s] for s in ("landed", "duplicates", "quarantined", "pending"))
+    )
     assert lake.rows("quarantine")[0]["sha256"] in {r["sha256"] for r in lake.rows("blobs")}
