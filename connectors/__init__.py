@@ -7,9 +7,10 @@ from typing import Any
 from connectors.base import Connector, Options
 from connectors.bucket import Bucket
 from connectors.folder import Folder
+from connectors.simulated import Simulated
 from lake.errors import UsageError
 
-CONNECTORS: dict[str, type[Connector]] = {connector.name: connector for connector in (Folder, Bucket)}
+CONNECTORS: dict[str, type[Connector]] = {connector.name: connector for connector in (Folder, Bucket, Simulated)}
 
 
 def connect(source: str, **options: Any) -> Connector:
