@@ -27,5 +27,8 @@ def decoding(what: str) -> Iterator[None]:
         raise
     except MemoryError:
         raise LimitExceeded(f"{what} needs more memory than one recording may use") from None
-    except Exception as error:
+    except BaseException as error:
+        # A panic in a library written in Rust is no Exception, so that nobody catches it by chance.
+        if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
+            raise
         raise Damaged(f"{what} cannot be decoded: {first_line(error)}") from error
