@@ -1,7 +1,8 @@
 """Recordings in any S3 bucket: listed page by page, read under the ETag they were listed with.
 
-The ``minio`` client is used and not ``obstore``: a bucket that others fill holds keys with empty parts, dots,
-newlines and percent signs, and only the former lists and reads every key as it is.
+The ``minio`` client is used and not ``obstore``: a single key with a newline made the latter's listing of the whole
+bucket fail (measured). What the server itself does not list cannot be seen: MinIO leaves out ``a/b`` when there is
+an object ``a`` (measured too).
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class Bucket:
         start = self.prefix + _to_object_key(after) if after is not None else None
         told: set[str] = set()
         with _translated(f"{self.source} at {self.endpoint_url or 'AWS'}"):
-            for found in self._client.list_objects(self.bucket, self.prefix or None, recursive=True, start_after=start):
+            for found in self._client.list_objects(
+                bucket_name=self.bucket, prefix=self.prefix or None, recursive=True, start_after=start
+            ):
                 name = str(found.object_name)
                 key = _to_key(name[len(self.prefix) :])
                 excluded = next(
@@ -106,8 +109,8 @@ class Bucket:
         etag = arrival.version.split("-", 1)[1].rsplit("_", 1)[0]
         try:
             return self._client.get_object(
-                self.bucket,
-                self.prefix + _to_object_key(arrival.key),
+                bucket_name=self.bucket,
+                object_name=self.prefix + _to_object_key(arrival.key),
                 offset=offset,
                 request_headers={"If-Match": f'"{etag}"'},
             )
@@ -151,9 +154,9 @@ class Bucket:
         )
         try:
             return Minio(
-                parts.netloc,
-                self.access_key_id,
-                self.secret_access_key,
+                endpoint=parts.netloc,
+                access_key=self.access_key_id,
+                secret_key=self.secret_access_key,
                 secure=parts.scheme == "https",
                 region=self.region or ("us-east-1" if self.endpoint_url else None),
                 http_client=http,

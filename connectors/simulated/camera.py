@@ -90,7 +90,7 @@ def _view(rng: np.random.Generator, index: int, start_s: float) -> View:
         (
             float(rng.uniform(0, WIDTH_PX)),
             float(rng.uniform(80, HEIGHT_PX - 30)),
-            float(rng.uniform(-60, 60)),
+            float(rng.choice((-1, 1)) * rng.uniform(25, 70)),
             float(rng.uniform(-12, 12)),
             int(rng.integers(10, 26)),
             (int(rng.integers(256)), int(rng.integers(256)), int(rng.integers(256))),

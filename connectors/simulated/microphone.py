@@ -41,14 +41,14 @@ class Sounds:
 
 
 def listen(seed: list[int], pitch_hz: float, tones: bool) -> Sounds:
-    """One file's worth of sound: two or three bursts, at least 2.5 s apart and away from the ends."""
+    """One file's worth of sound: bursts 2.5 s apart and 3 s from the end, so that detectors keep them apart."""
     rng = np.random.default_rng([*seed, 3])
     samples = _room(rng, FILE_S * SAMPLE_RATE_HZ)
     bursts: list[tuple[float, float, Sound]] = []
     at_s = float(np.round(rng.uniform(1, 3), 2))
     while True:
         length_s = float(np.round(rng.uniform(1.5, 4), 2))
-        if at_s + length_s > FILE_S - 1:
+        if at_s + length_s > FILE_S - 3:
             break
         kind: Sound = "tone" if tones and len(bursts) % 2 else "voice"
         count, start = int(length_s * SAMPLE_RATE_HZ), int(at_s * SAMPLE_RATE_HZ)
