@@ -111,7 +111,7 @@ def refuse_doctypes(archive: Archive) -> None:
     """Office XML must not have a document type; for libraries that parse the parts themselves."""
     for name in archive.names:
         if name.endswith((".xml", ".rels")):
-            with archive._archive.open(name) as part:
+            with decoding(f"the part {name}"), archive._archive.open(name) as part:
                 head = part.read(4096).replace(b"\0", b"")
             if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
                 raise Damaged(f"the part {name} declares a document type, which office documents must not")

@@ -96,7 +96,7 @@ def read_msg(source: Source) -> Iterator[Page]:
 def read_rtf(source: Source) -> Iterator[Page]:
     """Rich text: one page."""
     data = source.whole()
-    if not data.lstrip().startswith(b"{\\rtf"):
+    if not data.lstrip().startswith(b"{\\"):
         raise Damaged("the document does not begin as rich text does")
     yield from _extracted(source, data, "application/rtf")
 
