@@ -24,6 +24,8 @@ WORD_ENCRYPTED_FLAG = 0x01
 """In the second flag byte of the file information block ([MS-DOC] 2.5.2, fEncrypted)."""
 SLIDES_ENCRYPTED = re.compile(rb"\xf6\x0f.{4}\x14\x00\x00\x00\xdf\xc4\xd1\xf3", re.S)
 """The CurrentUserAtom with the token of an encrypted presentation ([MS-PPT] 2.3.2)."""
+SLIDES_TEXT = re.compile(rb"\0\0[\xa0\xa8]\x0f..\0\0(?!Click to|C\0l\0i\0c\0k\0|\*)[^\0]", re.S)
+"""Text of a slide that is not a placeholder of its master ([MS-PPT] 2.9.42, 2.9.43)."""
 
 
 def read_xls(source: Source) -> Iterator[Page]:
@@ -85,7 +87,10 @@ def read_ppt(source: Source) -> Iterator[Page]:
     data = source.whole()
     if SLIDES_ENCRYPTED.search(data):
         raise Protected("the presentation is encrypted with a password")
-    yield from _extracted(source, data, "application/vnd.ms-powerpoint")
+    pages = list(_extracted(source, data, "application/vnd.ms-powerpoint"))
+    if not any(page.text for page in pages) and SLIDES_TEXT.search(data):
+        raise Unsupported("the presentation stores its text in a way that no reader here reads")
+    yield from pages
 
 
 def read_msg(source: Source) -> Iterator[Page]:

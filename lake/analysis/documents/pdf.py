@@ -52,7 +52,8 @@ def _page_text(document: Any, index: int) -> str:
     try:
         layer = page.get_textpage()
         try:
-            return str(layer.get_text_range(errors="replace"))
+            # PDFium marks a hyphen that only broke a word at a line's end by U+FFFE.
+            return str(layer.get_text_range(errors="replace")).replace("\ufffe", "")
         finally:
             layer.close()
     finally:
