@@ -1,0 +1,124 @@
+"""Writing blobs: small ones into packs, large ones under keys of their own. Runs on the executor."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+from lake.errors import IntegrityError
+from lake.model import BlobRef
+from lake.store import pack
+from lake.store.objects import ObjectStore
+
+
+class PackWriter:
+    """Spools blobs into a pack file and uploads it when it is full; memory does not grow with the pack.
+
+    A returned ref holds from ``flush`` or ``close`` on: only then is the pack uploaded and verified.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        staging_dir: Path,
+        *,
+        prefix: str = "packs",
+        target_bytes: int = 128 * 1024**2,
+        max_blob_bytes: int = 8 * 1024**2,
+    ) -> None:
+        self.store = store
+        self.staging_dir = staging_dir
+        self.prefix = prefix
+        self.target_bytes = target_bytes
+        self.max_blob_bytes = max_blob_bytes
+        self._entries: list[pack.Entry] = []
+        self._file: BinaryIO | None = None
+        self._path = Path()
+        self._key = ""
+        self._written = 0
+
+    def add(self, sha256: str, data: bytes, content_type: str, device_id: str | None = None) -> BlobRef:
+        """Append one blob to the open pack."""
+        if self._written >= self.target_bytes:
+            self.flush()
+        out = self._file or self._start()
+        header = pack.frame_header(data, len(data), sha256, "raw", content_type, device_id)
+        out.write(header)
+        out.write(data)
+        crc = int.from_bytes(header[12:16], "little")
+        entry = pack.Entry(
+            sha256, self._written + len(header), len(data), len(data), crc, "raw", content_type, device_id
+        )
+        self._entries.append(entry)
+        self._written += len(header) + len(data)
+        return blob_ref(self._key, entry)
+
+    def add_large(self, sha256: str, path: Path, content_type: str) -> BlobRef:
+        """Store one large blob under ``blobs/<aa>/<sha256>``, created only if absent, and verify that it is whole."""
+        key = large_key(sha256)
+        size_bytes = path.stat().st_size
+        crc = _crc_of(path)
+        self.store.put_if_absent(key, path)
+        found = self.store.stat(key).size_bytes
+        if found != size_bytes:
+            raise IntegrityError(f"{self.store.root}/{key} has {found} bytes, {size_bytes} were written")
+        return BlobRef(sha256, size_bytes, key, 0, size_bytes, "raw", crc, content_type)
+
+    def flush(self) -> None:
+        """Finish, upload and verify the open pack."""
+        if self._file is None:
+            return
+        self._file.write(pack.footer_and_trailer(self._entries, self._written))
+        self._file.close()
+        size_bytes = self._path.stat().st_size
+        self.store.put(self._key, self._path)
+        self._path.unlink()
+        self._verify(size_bytes)
+        self._file, self._entries, self._written = None, [], 0
+
+    def close(self) -> None:
+        self.flush()
+
+    def _start(self) -> BinaryIO:
+        day = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")
+        name = uuid.uuid4().hex
+        self._key = f"{self.prefix}/{day}/{name}.pack"
+        self._path = self.staging_dir / f"{name}.pack"
+        self._file = self._path.open("xb", buffering=1024 * 1024)  # noqa: SIM115  (closed by flush)
+        self._file.write(pack.file_header())
+        self._written = pack.FILE_HEADER.size
+        return self._file
+
+    def _verify(self, size_bytes: int) -> None:
+        """Read back what ends the pack: a lost part or a cut upload shows there."""
+        found = self.store.stat(self._key).size_bytes
+        if found != size_bytes:
+            raise IntegrityError(f"{self.store.root}/{self._key} has {found} bytes, {size_bytes} were written")
+        tail = self.store.get_range(self._key, size_bytes - pack.TRAILER.size, pack.TRAILER.size)
+        offset, length, crc = pack.parse_trailer(tail, size_bytes)
+        if pack.parse_footer(self.store.get_range(self._key, offset, length), crc) != self._entries:
+            raise IntegrityError(f"{self.store.root}/{self._key} does not name the blobs that were written")
+
+
+def blob_ref(key: str, entry: pack.Entry) -> BlobRef:
+    """Where one entry of a pack lies in the store."""
+    return BlobRef(
+        entry.sha256, entry.size_bytes, key, entry.offset, entry.length, entry.codec, entry.crc32c, entry.content_type
+    )
+
+
+def large_key(sha256: str) -> str:
+    return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def _crc_of(path: Path) -> int:
+    import google_crc32c
+
+    checksum = google_crc32c.Checksum()
+    with path.open("rb", buffering=0) as stream:
+        buffer = bytearray(4 * 1024 * 1024)
+        while count := stream.readinto(buffer):
+            checksum.update(bytes(memoryview(buffer)[:count]))
+    return int.from_bytes(checksum.digest(), "big")
