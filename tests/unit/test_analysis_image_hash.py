@@ -52,7 +52,7 @@ def test_half_the_size_is_the_same_picture() -> None:
 
 
 def test_thumbnail_is_a_small_jpeg_of_the_declared_size() -> None:
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 1200, 3), np.uint8))
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (192, 256, 3), np.uint8))
     row = hashed(encoded(noise, "PNG"), "image/png")
     thumbnail = Image.open(io.BytesIO(row["thumbnail"]))
     assert thumbnail.format == "JPEG"

@@ -87,6 +87,14 @@ def test_a_long_shot_holds_a_fixed_number_of_pictures() -> None:
     assert abs(shot.closed(400.0).key.time_s - 200) < 40
 
 
+def test_frames_after_a_cut_move_to_the_next_shot() -> None:
+    shot = _OpenShot(0, 0.0)
+    for index in range(10):
+        shot.add(Candidate(index, index / 25, np.zeros((1, 1, 3), np.uint8)))
+    assert [candidate.index for candidate in shot.take_from(8)] == [8, 9]
+    assert shot.closed(100.0).key.index == 7
+
+
 def test_thumbnail_is_small_and_keeps_its_shape() -> None:
     row = _row(shots_of(film([20], size=(1280, 720)))[0], PARAMS)
     thumbnail = Image.open(io.BytesIO(row["thumbnail"]))
