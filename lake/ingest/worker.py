@@ -131,6 +131,7 @@ class _Task:
             "size_bytes": landing.size_bytes,
             "data": data if path is None else None,
             "path": str(path) if path else None,
+            "limits": self.context.limits.model_dump(),
         }
         return Call(call_id, "probe", args)
 

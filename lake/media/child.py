@@ -1,0 +1,108 @@
+"""The decoding child: reads calls from one pipe, answers on another. Started by ``lake.media.sandbox`` alone.
+
+python -m lake.media.child IN OUT module:FUNCTIONS MEMORY_BYTES
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import msgpack
+
+from lake.errors import RecordError
+from lake.media.guard import deny_network_and_programs, die_with_parent, limit_process
+from lake.media.limits import Limits
+from lake.media.sandbox import HEADER
+from lake.model import Media, Sniffed, Technical
+
+Function = Callable[[dict[str, Any]], Any]
+
+
+def _probe(args: dict[str, Any]) -> dict[str, Any]:
+    from lake.media.probe import probe
+
+    sniffed = Sniffed(args["content_type"], args["media_kind"])
+    return probe(sniffed, args["data"], args["path"], args["size_bytes"], Limits(**args["limits"])).to_plain()
+
+
+def _analyze(args: dict[str, Any]) -> dict[str, Any]:
+    """Several analyses of one recording; each has rows or a failure of its own."""
+    media = Media(args["sha256"], args["content_type"], args["media_kind"], args["data"], args["path"], Technical())
+    return {name: _one(name, params, media) for name, params in args["analyses"].items()}
+
+
+def _one(name: str, params: Mapping[str, Any], media: Media) -> dict[str, Any]:
+    from lake.analysis.registry import ANALYSES
+
+    try:
+        return {"rows": list(ANALYSES[name].run(media, params))}
+    except RecordError as error:
+        return {"error_class": type(error).__name__, "message": str(error)}
+    except MemoryError:
+        return {"error_class": "LimitExceeded", "message": f"{name} needs more memory than one recording may use"}
+    except Exception as error:
+        return {"error_class": type(error).__name__, "message": _line(error)}
+
+
+FUNCTIONS: dict[str, str | Function] = {
+    "probe": _probe,
+    "analyze": _analyze,
+}
+"""What the child offers; adding one is one line here. A text names ``module:function``, imported when called."""
+
+
+def answer(functions: Mapping[str, str | Function], request: dict[str, Any]) -> dict[str, Any]:
+    """Run one call; whatever it raises is its answer."""
+    started = time.perf_counter()
+    try:
+        function = functions[request["function"]]
+        if isinstance(function, str):
+            module, name = function.split(":")
+            function = getattr(importlib.import_module(module), name)
+        reply: dict[str, Any] = {"value": function(request["args"])}
+    except RecordError as error:
+        reply = {"error_class": type(error).__name__, "message": str(error)}
+    except MemoryError:
+        reply = {"error_class": "LimitExceeded", "message": "needs more memory than one recording may use"}
+    except Exception as error:
+        reply = {"error_class": type(error).__name__, "message": _line(error)}
+    return {**reply, "seconds": time.perf_counter() - started}
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+
+
+def serve(requests: BinaryIO, replies: BinaryIO, functions: Mapping[str, str | Function]) -> None:
+    """Answer calls until the pipe closes."""
+    _reply(replies, {"ready": True})
+    while header := requests.read(HEADER.size):
+        (length,) = HEADER.unpack(header)
+        request = msgpack.unpackb(requests.read(length), strict_map_key=False)
+        _reply(replies, answer(functions, request))
+
+
+def _reply(replies: BinaryIO, document: dict[str, Any]) -> None:
+    frame = msgpack.packb(document)
+    replies.write(HEADER.pack(len(frame)) + frame)
+    replies.flush()
+
+
+def main() -> None:
+    source, sink, functions, memory_bytes = sys.argv[1:5]
+    die_with_parent()
+    requests, replies = os.fdopen(int(source), "rb"), os.fdopen(int(sink), "wb")
+    module, name = functions.split(":")
+    offered = getattr(importlib.import_module(module), name)
+    limit_process(int(memory_bytes))
+    deny_network_and_programs()
+    serve(requests, replies, offered)
+
+
+if __name__ == "__main__":
+    main()

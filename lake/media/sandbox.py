@@ -1,0 +1,242 @@
+"""A supervised child process in which untrusted bytes are decoded.
+
+One recording that crashes the decoder, hangs or eats memory costs itself only: the child is killed and replaced, the
+recordings that were waiting are sent again. The child answers in msgpack, never in pickle: it is not trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import msgpack
+
+from lake.media.limits import Limits
+from lake.model import Failure
+
+HEADER = struct.Struct("<Q")
+IN_FLIGHT_CALLS = 32
+IN_FLIGHT_BYTES = 32 * 1024 * 1024
+START_LIMIT_S = 120.0
+"""A child that has not said that it is ready by then is broken: a busy machine imports slowly."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One recording to be worked on. ``args`` are values that msgpack knows."""
+
+    id: str
+    function: str
+    args: dict[str, Any]
+    time_limit_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a call: a value or a failure, never an exception."""
+
+    id: str
+    value: Any = None
+    failure: Failure | None = None
+    seconds: float = 0.0
+
+
+class Sandbox:
+    """A child process for decoding, started when first needed and replaced when it dies."""
+
+    def __init__(self, limits: Limits, *, functions: str = "lake.media.child:FUNCTIONS") -> None:
+        """``functions`` names the mapping of function names that the child offers, as ``module:attribute``."""
+        self.limits = limits
+        self.functions = functions
+        self.children_started = 0
+        self._child: _Child | None = None
+
+    def map(self, calls: Iterable[Call]) -> Iterator[Outcome]:
+        """Outcomes in the order of the calls. The next calls are drawn while the child works on the first.
+
+        A failure of a call is its outcome; what raises is a child that cannot be started.
+        """
+        source = iter(calls)
+        waiting: deque[Call] = deque()
+        waiting_bytes = 0
+        exhausted = False
+        while True:
+            while not exhausted and len(waiting) < IN_FLIGHT_CALLS and waiting_bytes < IN_FLIGHT_BYTES:
+                call = next(source, None)
+                if call is None:
+                    exhausted = True
+                    break
+                waiting.append(call)
+                waiting_bytes += _size(call)
+                self._running(waiting).send(call)
+            if not waiting:
+                return
+            outcome = self._answer(waiting)
+            waiting_bytes -= _size(waiting.popleft())
+            yield outcome
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _running(self, waiting: deque[Call]) -> _Child:
+        """The child; a fresh one is sent what was waiting, less the last call, which the caller sends."""
+        if self._child is None:
+            self._child = _Child(self.limits, self.functions)
+            self.children_started += 1
+            for call in list(waiting)[:-1]:
+                self._child.send(call)
+        return self._child
+
+    def _answer(self, waiting: deque[Call]) -> Outcome:
+        call = waiting[0]
+        if self._child is None:
+            self._running(deque([*waiting, call]))
+        child = self._child
+        assert child is not None  # noqa: S101
+        limit_s = call.time_limit_s or self.limits.time_s
+        started = time.monotonic()
+        try:
+            answer = child.receive(limit_s, self.limits.output_bytes)
+        except _Late:
+            failure = Failure("LimitExceeded", f"no result within {limit_s:g} s: given up")
+        except _TooLarge as error:
+            failure = Failure(
+                "LimitExceeded", f"result of {error.args[0]:,} bytes, over {self.limits.output_bytes:,}"
+            )
+        except _Died:
+            failure = Failure("DecoderCrashed", f"the decoder took its process down ({child.death()})")
+        else:
+            return _outcome(call.id, answer)
+        self.close()
+        return Outcome(call.id, failure=failure, seconds=time.monotonic() - started)
+
+
+def _outcome(call_id: str, answer: dict[str, Any]) -> Outcome:
+    seconds = float(answer.get("seconds", 0.0))
+    if "error_class" in answer:
+        failure = Failure(str(answer["error_class"]), str(answer["message"])[:2000])
+        return Outcome(call_id, failure=failure, seconds=seconds)
+    return Outcome(call_id, answer.get("value"), seconds=seconds)
+
+
+def _size(call: Call) -> int:
+    return len(call.args.get("data") or b"")
+
+
+class _Died(Exception):
+    pass
+
+
+class _Late(Exception):
+    pass
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Child:
+    """One child process and its two pipes."""
+
+    def __init__(self, limits: Limits, functions: str) -> None:
+        self._sent: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        to_child, self._out = os.pipe()
+        self._in, from_child = os.pipe()
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **_ONE_THREAD}
+        command = [sys.executable, "-P", "-m", "lake.media.child", str(to_child), str(from_child)]
+        self._process = subprocess.Popen(  # noqa: S603
+            [*command, functions, str(limits.memory_bytes)],
+            pass_fds=(to_child, from_child),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        os.close(to_child)
+        os.close(from_child)
+        self._ready = False
+        self._poll = select.poll()
+        self._poll.register(self._in, select.POLLIN | select.POLLHUP)
+        self._writer = threading.Thread(target=self._write, name="lake-sandbox", daemon=True)
+        self._writer.start()
+
+    def send(self, call: Call) -> None:
+        frame = msgpack.packb({"id": call.id, "function": call.function, "args": call.args})
+        self._sent.put(HEADER.pack(len(frame)) + frame)
+
+    def receive(self, limit_s: float, output_bytes: int) -> dict[str, Any]:
+        if not self._ready:
+            # The start (imports) is not the recording's time.
+            self._frame(time.monotonic() + START_LIMIT_S, 1024)
+            self._ready = True
+        answer: dict[str, Any] = msgpack.unpackb(
+            self._frame(time.monotonic() + limit_s, output_bytes), strict_map_key=False
+        )
+        return answer
+
+    def _frame(self, deadline: float, most: int) -> bytes:
+        (length,) = HEADER.unpack(self._read(HEADER.size, deadline))
+        if length > most:
+            raise _TooLarge(length)
+        return self._read(length, deadline)
+
+    def _read(self, length: int, deadline: float) -> bytes:
+        chunks = bytearray()
+        while len(chunks) < length:
+            left_ms = (deadline - time.monotonic()) * 1000
+            if left_ms <= 0 or not self._poll.poll(left_ms):
+                raise _Late
+            chunk = os.read(self._in, min(1 << 20, length - len(chunks)))
+            if not chunk:
+                raise _Died
+            chunks += chunk
+        return bytes(chunks)
+
+    def _write(self) -> None:
+        """Feeds the child from a thread: a full pipe must not keep the parent from reading answers."""
+        with contextlib.suppress(OSError):
+            while (frame := self._sent.get()) is not None:
+                view = memoryview(frame)
+                while view:
+                    view = view[os.write(self._out, view) :]
+
+    def death(self) -> str:
+        """How the child ended, in words."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        code = self._process.returncode
+        return f"signal {-code}" if code is not None and code < 0 else f"exit status {code}"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._sent.put(None)
+        self._writer.join()
+        os.close(self._out)
+        os.close(self._in)
+
+
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENCV_FOR_THREADS_NUM"), "1"
+) | {"HF_HUB_OFFLINE": "1"}

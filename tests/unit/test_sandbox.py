@@ -1,0 +1,95 @@
+"""Hostile recordings cost themselves only: a real child is crashed, hung and flooded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lake.media.limits import Limits
+from lake.media.sandbox import Call, Sandbox
+
+LIMITS = Limits(time_s=5.0, memory_bytes=2 * 1024**3, output_bytes=1024 * 1024)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(LIMITS, functions="tests.support.hostile:FUNCTIONS") as made:
+        yield made
+
+
+def echo(number: int) -> Call:
+    return Call(str(number), "echo", {"value": number})
+
+
+def test_outcomes_come_in_the_order_of_the_calls(sandbox: Sandbox) -> None:
+    assert [o.value for o in sandbox.map(echo(n) for n in range(100))] == list(range(100))
+    assert sandbox.children_started == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "error_class", "said"),
+    [
+        ("leave", {}, "DecoderCrashed", "exit status 3"),
+        ("crash", {}, "DecoderCrashed", "signal 11"),
+        ("hang", {}, "LimitExceeded", "within 0.5 s"),
+        ("spin", {}, "LimitExceeded", "within 0.5 s"),
+        ("eat", {}, "LimitExceeded", "memory"),
+        ("flood", {"bytes": 2 * 1024 * 1024}, "LimitExceeded", "result of"),
+        ("fail", {}, "ValueError", "two lines"),
+    ],
+)
+def test_a_hostile_call_costs_itself_only(
+    sandbox: Sandbox, function: str, args: dict[str, int], error_class: str, said: str
+) -> None:
+    calls = [echo(0), echo(1), Call("bad", function, args, time_limit_s=0.5), echo(3), echo(4)]
+    outcomes = {o.id: o for o in sandbox.map(calls)}
+    assert [outcomes[str(n)].value for n in (0, 1, 3, 4)] == [0, 1, 3, 4]
+    failure = outcomes["bad"].failure
+    assert failure is not None
+    assert (failure.error_class, said in failure.message) == (error_class, True)
+
+
+def test_several_hostile_calls_in_a_row(sandbox: Sandbox) -> None:
+    calls = [Call(str(n), "leave" if n % 3 == 0 else "echo", {"value": n}) for n in range(12)]
+    outcomes = list(sandbox.map(calls))
+    assert [o.value for o in outcomes if o.failure is None] == [n for n in range(12) if n % 3]
+    assert sandbox.children_started == 5
+
+
+@pytest.mark.parametrize("function", ["call_home", "run_program"])
+def test_the_child_reaches_no_network_and_starts_no_program(sandbox: Sandbox, function: str) -> None:
+    (outcome,) = sandbox.map([Call("x", function, {})])
+    assert outcome.failure is not None
+    assert "PermissionError" in outcome.failure.message
+
+
+def test_large_content_goes_to_the_child_and_back(sandbox: Sandbox) -> None:
+    content = os.urandom(700_000)
+    assert [o.value for o in sandbox.map([Call("x", "echo", {"value": content})] * 40)] == [content] * 40
+
+
+def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from lake.media.limits import Limits\nfrom lake.media.sandbox import Call, Sandbox\nimport time\n"
+        "s = Sandbox(Limits(), functions='tests.support.hostile:FUNCTIONS')\n"
+        "print(next(s.map([Call('1', 'echo', {'value': 1})])).value, s._child._process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["."] + sys.path)}
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline().split()[1]))
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
