@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from lake.analysis.base import Analysis
 from lake.analysis.picture import jpeg_thumbnail, perceptual_hashes
-from lake.errors import Damaged
 from lake.model import Media, Row
 
 if TYPE_CHECKING:
@@ -63,15 +62,11 @@ class Shot:
 
 
 def run(media: Media, params: Mapping[str, Any]) -> Iterator[Row]:
-    """One row a shot, as soon as it ends; ``frame`` is the number of the key frame. One without cuts is one shot."""
+    """One row a shot, as soon as it ends; ``frame`` is the number of the key frame. No picture, no row."""
     from lake.media.decode import iter_video_frames
 
-    shots = 0
     for shot in find_shots(iter_video_frames(media), params):
-        shots += 1
         yield _row(shot, params)
-    if not shots:
-        raise Damaged("the video has no frame that can be decoded")
 
 
 def find_shots(frames: Iterable[tuple[float, Frame]], params: Mapping[str, Any]) -> Iterator[Shot]:

@@ -55,11 +55,10 @@ PARAMS: dict[str, Any] = {"span_s": 10.0}
 
 def run(media: Media, params: Mapping[str, Any]) -> Iterator[Row]:
     """One row a span of ``span_s``; nothing for a recording without sound. Digital silence is null."""
-    from lake.media.decode import audio_blocks, has_audio
+    from lake.media.decode import audio_blocks
 
-    if has_audio(media):
-        blocks = audio_blocks(media, sample_rate_hz=SAMPLE_RATE_HZ, mono=False)
-        yield from loudness_rows(blocks, float(params["span_s"]))
+    blocks = audio_blocks(media, sample_rate_hz=SAMPLE_RATE_HZ, mono=False)
+    yield from loudness_rows(blocks, float(params["span_s"]))
 
 
 def loudness_rows(blocks: Iterable[NDArray[np.float32]], span_s: float) -> Iterator[Row]:

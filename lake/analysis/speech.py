@@ -48,10 +48,8 @@ class Span:
 
 def run(media: Media, params: Mapping[str, Any]) -> Iterator[Row]:
     """One row a span of speech; nothing for a recording without sound or without speech."""
-    from lake.media.decode import audio_blocks, has_audio
+    from lake.media.decode import audio_blocks
 
-    if not has_audio(media):
-        return
     blocks = audio_blocks(media, sample_rate_hz=SAMPLE_RATE_HZ, mono=True)
     for span in speech_spans(blocks, params):
         yield {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import wave
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -67,3 +68,36 @@ def blocks(samples: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float
     """The samples cut into blocks of ``size`` along the last axis."""
     for start in range(0, samples.shape[-1], size):
         yield samples[..., start : start + size]
+
+
+def wav(samples: NDArray[np.float32], rate_hz: int = RATE_HZ) -> bytes:
+    """16-bit WAV of samples of shape (samples,) or (channels, samples)."""
+    channels = np.atleast_2d(samples)
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(len(channels))
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes((np.clip(channels, -1, 1) * 32767).astype("<i2").T.tobytes())
+    return buffer.getvalue()
+
+
+def avi(pictures: Iterable[NDArray[np.uint8]], fps: int = 25, sound: NDArray[np.float32] | None = None) -> bytes:
+    """AVI of BGR pictures in MPEG-4, with 16 kHz mono sound if given."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="avi") as container:
+        video = container.add_stream("mpeg4", rate=fps)
+        audio = container.add_stream("pcm_s16le", rate=RATE_HZ, layout="mono") if sound is not None else None
+        for number, picture in enumerate(pictures):
+            if number == 0:
+                video.height, video.width, video.pix_fmt, video.bit_rate = *picture.shape[:2], "yuv420p", 2_000_000
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(video.encode(None))
+        if audio is not None and sound is not None:
+            frame = av.AudioFrame.from_ndarray((sound[None] * 32767).astype(np.int16), format="s16", layout="mono")
+            frame.sample_rate = RATE_HZ
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+    return buffer.getvalue()
