@@ -139,7 +139,9 @@ def _ivy(scratch: Path, coordinates: list[str], *, transitive: bool) -> None:
     done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode or not (scratch / "out").is_dir():
         said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if "WARN" in line or "FAIL" in line]
-        raise LakeError(f"JARs cannot be fetched: {said[0] if said else done.stderr.strip()[:200]}; is there a network?")
+        raise LakeError(
+            f"JARs cannot be fetched: {said[0] if said else done.stderr.strip()[:200]}; is there a network?"
+        )
 
 
 def _pyspark_jars() -> Path:

@@ -1,0 +1,93 @@
+"""A class-data archive of Spark's start: it halves the time until the first job (docs/decisions/0001).
+
+    python -m lake.jvm.archive       makes it when it is missing or stale
+
+The archive belongs to one JDK and one class path: its name carries both, so a stale one is never found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def archive_path(cache: Path, jars: Sequence[str]) -> Path:
+    """Where the archive of this JDK and class path lies."""
+    import pyspark
+
+    facts = [java_version(), pyspark.__version__, str(Path(pyspark.__file__).parent), *sorted(jars)]
+    return cache / "cds" / f"spark-{hashlib.sha256('|'.join(facts).encode()).hexdigest()[:16]}.jsa"
+
+
+def archive_option(cache: Path, jars: Sequence[str]) -> list[str]:
+    """JVM options that use the archive, or none when there is none."""
+    if os.environ.get("LAKE_MAKE_ARCHIVE"):
+        return [f"-XX:ArchiveClassesAtExit={os.environ['LAKE_MAKE_ARCHIVE']}"]
+    path = archive_path(cache, jars)
+    return [f"-XX:SharedArchiveFile={path}", "-Xshare:auto"] if path.exists() else []
+
+
+def java_version() -> str:
+    """What identifies the JDK: the text of its ``release`` file, found without starting it."""
+    import shutil
+
+    home = os.environ.get("JAVA_HOME")
+    java = Path(home, "bin", "java") if home else Path(shutil.which("java") or "java")
+    release = java.resolve().parent.parent / "release"
+    return release.read_text(encoding="utf-8") if release.exists() else str(java.resolve())
+
+
+def make(cache: Path) -> Path:
+    """Run one small Spark job in a JVM of its own that leaves the archive when it ends."""
+    from lake.jvm.resolve import jars
+    from lake.jvm.store_jar import STORE_JAR
+
+    path = archive_path(cache, [str(p) for p in jars(cache, s3=False)] + [str(STORE_JAR)])
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    subprocess.run(  # noqa: S603
+        [sys.executable, "-c", _JOB],
+        env={**os.environ, "LAKE_MAKE_ARCHIVE": str(partial)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+        timeout=300,
+    )
+    if partial.exists():
+        partial.replace(path)
+    return path
+
+
+_JOB = """
+import tempfile, time
+from lake.session import build_session
+from lake.settings import load_settings
+with tempfile.TemporaryDirectory() as root:
+    spark = build_session(load_settings(root), "archive")
+    spark.range(10).selectExpr("id", "id % 3 AS part").write.format("delta").save(root + "/t")
+    spark.read.format("delta").load(root + "/t").groupBy("part").count().collect()
+    spark.range(4).mapInArrow(lambda batches: batches, "id long").toArrow()
+    spark.stop()
+"""
+
+
+def main() -> None:
+    from lake.errors import LakeError
+    from lake.settings import cache_dir
+
+    try:
+        made = make(cache_dir())
+    except LakeError as error:
+        sys.exit(f"lake: {error}")
+    if not made.exists():
+        print("lake: no class-data archive could be made: Spark starts more slowly", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
