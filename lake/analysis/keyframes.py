@@ -80,7 +80,7 @@ def find_shots(frames: Iterable[tuple[float, Frame]], params: Mapping[str, Any])
     times: dict[int, float] = {}
     last_s = frame_s = 0.0
     for index, (time_s, picture) in enumerate(frames):
-        small = _within(picture, side_px)
+        small = _within(picture, side_px, cv2.INTER_LINEAR)
         times[index] = time_s
         times.pop(index - 2 * LATENCY - 1, None)
         if shot is None:
@@ -88,7 +88,9 @@ def find_shots(frames: Iterable[tuple[float, Frame]], params: Mapping[str, Any])
         else:
             frame_s = time_s - last_s
         last_s = time_s
-        shot.add(Candidate(index, time_s, small))
+        # Averaging looks better and takes three times as long: only for frames that may come to stand for the shot.
+        kept = _within(picture, side_px, cv2.INTER_AREA) if shot.wants(index) else small
+        shot.add(Candidate(index, time_s, kept))
         for cut in detector.process_frame(timecode(index), small):
             cut_index = int(cut.frame_num)
             cut_s = times.get(cut_index, time_s)
@@ -113,14 +115,19 @@ class _OpenShot:
         self._held: list[Candidate] = []
         self._recent: list[Candidate] = []
 
+    def wants(self, index: int) -> bool:
+        """Whether a frame of this number will be held beyond the next few."""
+        return (index - self.first_index) % self._stride == 0
+
     def add(self, candidate: Candidate) -> None:
+        """The next frame; held if its number is wanted."""
         self._recent = [*self._recent[-2 * LATENCY :], candidate]
-        if (candidate.index - self.first_index) % self._stride:
+        if not self.wants(candidate.index):
             return
         self._held.append(candidate)
         if len(self._held) > CANDIDATES:
             self._stride *= 2
-            self._held = [held for held in self._held if (held.index - self.first_index) % self._stride == 0]
+            self._held = [held for held in self._held if self.wants(held.index)]
 
     def take_from(self, index: int) -> list[Candidate]:
         """The frames from ``index`` on, which belong to the next shot, removed from this one."""
@@ -151,7 +158,7 @@ def _detector(params: Mapping[str, Any]) -> tuple[Any, Any]:
     return detector, lambda index: FrameTimecode(index, fps=25.0)
 
 
-def _within(picture: Frame, side_px: int) -> Frame:
+def _within(picture: Frame, side_px: int, interpolation: int) -> Frame:
     """A copy of the picture with its longer side at most ``side_px``: the detector sees it, the thumbnail shows it."""
     import cv2
     import numpy as np
@@ -161,7 +168,7 @@ def _within(picture: Frame, side_px: int) -> Frame:
     if scale >= 1:
         return picture.copy()
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(picture, size, interpolation=interpolation).astype(np.uint8, copy=False)
 
 
 def _row(shot: Shot, params: Mapping[str, Any]) -> Row:
