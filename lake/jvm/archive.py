@@ -65,7 +65,7 @@ def make(cache: Path) -> Path:
 
 
 _JOB = """
-import tempfile, time
+import tempfile
 from lake.session import build_session
 from lake.settings import load_settings
 with tempfile.TemporaryDirectory() as root:
@@ -73,7 +73,11 @@ with tempfile.TemporaryDirectory() as root:
     spark.range(10).selectExpr("id", "id % 3 AS part").write.format("delta").save(root + "/t")
     spark.read.format("delta").load(root + "/t").groupBy("part").count().collect()
     spark.range(4).mapInArrow(lambda batches: batches, "id long").toArrow()
+    jvm = spark.sparkContext._gateway.proc
     spark.stop()
+# The archive is written when the JVM ends, which it does when its standard input closes.
+jvm.stdin.close()
+jvm.wait(120)
 """
 
 
