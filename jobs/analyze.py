@@ -56,11 +56,10 @@ def analyze_all(
     """Run analyses, recorded as a run, and return the verb's document."""
     import time
 
-    from lake.catalog.runs import record_run
-
     from jobs.context import utc_now
     from jobs.progress import Progress
     from lake.analysis.runner import analyze
+    from lake.catalog.runs import record_run
 
     started = time.monotonic()
     with (

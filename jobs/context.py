@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lake.settings import Settings, load_settings
-from lake.store.objects import ObjectStore, open_store
-
 from lake.catalog.create import require_lake
 from lake.errors import UsageError
+from lake.settings import Settings, load_settings
+from lake.store.objects import ObjectStore, open_store
 from lake.tables import Tables
 
 if TYPE_CHECKING:

@@ -59,10 +59,9 @@ def ingest_source(job: Job, invocation: Invocation, plan: IngestPlan, engines: E
     """Ingest one source, recorded as a run, and return the verb's document."""
     import time
 
-    from lake.catalog.runs import record_run
-
     from jobs.context import utc_now
     from jobs.progress import Progress
+    from lake.catalog.runs import record_run
     from lake.ingest.run import ingest
 
     started = time.monotonic()

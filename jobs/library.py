@@ -112,10 +112,10 @@ def build_library(
     """Build one library, recorded as a run, and return the verb's document."""
     import time
 
-    from lake.catalog.runs import record_run
     from lake.library.build import build
 
     from jobs.context import utc_now
+    from lake.catalog.runs import record_run
 
     spec = find_theme(job, name)
     started = time.monotonic()

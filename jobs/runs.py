@@ -21,10 +21,9 @@ def list_(invocation: Invocation, limit: int) -> None:
     \b
     lake runs list
     """
-    from lake.catalog.runs import list_runs
-
     from jobs.context import open_job
     from jobs.sql import print_rows
+    from lake.catalog.runs import list_runs
 
     rows = list_runs(open_job(invocation).tables, limit)
     columns = [
@@ -52,10 +51,9 @@ def show(invocation: Invocation, run_id: str) -> None:
     \b
     lake runs show 0193...
     """
-    from lake.catalog.runs import show_run
-
     from jobs.context import open_job
     from jobs.sql import print_rows
+    from lake.catalog.runs import show_run
 
     rows = show_run(open_job(invocation).tables, run_id)
     if not invocation.emit({"rows": rows}):

@@ -56,9 +56,8 @@ def run_sql(job: Job, query: str, engine: str) -> pa.Table:
         from lake.catalog.query import local_sql
 
         return local_sql(job.tables, query)
-    from lake.session import build_session
-
     from lake.catalog.spark_query import spark_sql
+    from lake.session import build_session
 
     spark = build_session(job.settings, "lake sql")
     try:

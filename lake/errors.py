@@ -107,6 +107,7 @@ class PolicyRefused(LakeError):
 
 
 RECORD_ERRORS: dict[str, type[RecordError]] = {
-    cls.__name__: cls for cls in (RecordError, Unreadable, Damaged, Unsupported, Protected, LimitExceeded, DecoderCrashed)
+    cls.__name__: cls
+    for cls in (RecordError, Unreadable, Damaged, Unsupported, Protected, LimitExceeded, DecoderCrashed)
 }
 """Record errors by class name: how they cross the process boundary of the decoding child."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LOG_STORE_S3 = "org.perceptionlake.ConditionalLogStore"
 LOG_STORE_FILE = "org.perceptionlake.ExclusiveFileLogStore"
 
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT"), "1")
 """One task is one core: libraries that start a thread per core would start slots × cores of them."""
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lake.analysis.base import Analysis
-from lake.analysis.foreign import decoding
 from lake.analysis.picture import HASH_SIDE_PX, jpeg_thumbnail, perceptual_hashes
 from lake.errors import LimitExceeded, Unsupported
+from lake.media.foreign import decoding
 from lake.model import Media, Row
 
 if TYPE_CHECKING:

@@ -43,9 +43,7 @@ def _sha256_of(tables: Tables, recording: str | dict[str, Any]) -> str:
         return checksum.removeprefix("sha256:")
     name = recording.strip().lower()
     if not _ID.fullmatch(name):
-        raise UsageError(
-            f'{recording!r} is no asset id or sha256: see the table assets'
-        )
+        raise UsageError(f"{recording!r} is no asset id or sha256: see the table assets")
     if len(name) == 64:
         return name
     column = pc.field("asset_id")
@@ -53,7 +51,7 @@ def _sha256_of(tables: Tables, recording: str | dict[str, Any]) -> str:
     found = tables.dataset("assets").to_table(columns=["asset_id", "sha256"], filter=wanted).to_pylist()
     ids = {row["asset_id"] for row in found}
     if not ids:
-        raise NotFound(f'no asset {name} in {tables.root}: see the table assets')
+        raise NotFound(f"no asset {name} in {tables.root}: see the table assets")
     if len(ids) > 1:
         raise UsageError(f"{name} is the beginning of {len(ids)} asset ids: give more of it")
     return str(found[0]["sha256"])

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from connectors.base import Connector
-from lake.errors import RecordError, Unreadable
+from lake.errors import Damaged, RecordError, Unreadable
 from lake.ingest.plan import IngestTask
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Outcome, Sandbox
-from lake.media.sniff import sniff
+from lake.media.sniff import claimed_but_absent, sniff
 from lake.model import Arrival, BlobRef, Failure, Sniffed, Technical
 from lake.store.objects import ObjectStore
 from lake.store.writer import PackWriter
@@ -123,6 +123,9 @@ class _Task:
             self._store_large(landing, data, path)
         self._verify(landing)
         sniffed = landing.sniffed
+        absent = claimed_but_absent(arrival.key, sniffed) if sniffed else None
+        if absent:
+            raise Damaged(absent)
         if sniffed is None or (sniffed.media_kind == "other" and landing.size_bytes):
             return None
         args = {

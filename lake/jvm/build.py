@@ -1,6 +1,6 @@
 """Build the jar of the lake's LogStore from the sources beside it: the same bytes on every machine.
 
-    python -m lake.jvm.build [OUT]
+python -m lake.jvm.build [OUT]
 """
 
 from __future__ import annotations

@@ -69,17 +69,28 @@ RAW_OPTIONS = {
 NO_REFERENCES = {"enable_drefs": "0", "use_absolute_path": "0"}
 
 
+def demuxer(content_type: str, stream: BinaryIO) -> str:
+    """ffmpeg's demuxer for a content; raises ``Unsupported`` where there is none."""
+    name = FORMATS.get(content_type.split(";")[0])
+    if name is None:
+        raise Unsupported(f"{content_type} is not decoded here")
+    if name == "mpeg":
+        start = stream.read(4)
+        stream.seek(0)
+        # A sequence header comes first where there is video alone, without a system stream around it.
+        return "mpegvideo" if start == b"\x00\x00\x01\xb3" else name
+    return name
+
+
 @contextlib.contextmanager
 def opened(media: Media) -> Iterator[Any]:
     """A PyAV container over the bytes of a recording; decoder errors inside become ``Damaged``."""
     import av
     from av.error import FFmpegError
 
-    name = FORMATS.get(media.content_type.split(";")[0])
-    if name is None:
-        raise Unsupported(f"{media.content_type} is not decoded here")
-    options = dict(RAW_OPTIONS.get(name, {})) | (NO_REFERENCES if name in ("mp4", "mov") else {})
     with _stream(media) as stream:
+        name = demuxer(media.content_type, stream)
+        options = dict(RAW_OPTIONS.get(name, {})) | (NO_REFERENCES if name in ("mp4", "mov") else {})
         try:
             with av.open(stream, "r", format=name, options=options, metadata_errors="replace") as container:
                 yield container
@@ -114,7 +125,7 @@ def iter_video_frames(
     readable frame is ``Damaged``.
     """
     with opened(media) as container:
-        stream = next((s for s in container.streams.video if not _attached(s)), None)
+        stream = next((s for s in container.streams.video if not attached(s)), None)
         if stream is None:
             return
         stream.thread_type = "NONE"
@@ -191,7 +202,8 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
         raise Damaged(f"no frame of the {stream.type} can be decoded: {last}") from last
 
 
-def _attached(stream: Any) -> bool:
+def attached(stream: Any) -> bool:
+    """Whether a video stream is only a cover picture."""
     with contextlib.suppress(AttributeError):
         return bool(int(stream.disposition) & 0x400)
     return False

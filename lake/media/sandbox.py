@@ -121,9 +121,7 @@ class Sandbox:
         except _Late:
             failure = Failure("LimitExceeded", f"no result within {limit_s:g} s: given up")
         except _TooLarge as error:
-            failure = Failure(
-                "LimitExceeded", f"result of {error.args[0]:,} bytes, over {self.limits.output_bytes:,}"
-            )
+            failure = Failure("LimitExceeded", f"result of {error.args[0]:,} bytes, over {self.limits.output_bytes:,}")
         except _Died:
             failure = Failure("DecoderCrashed", f"the decoder took its process down ({child.death()})")
         else:

@@ -86,7 +86,7 @@ class PackWriter:
         name = uuid.uuid4().hex
         self._key = f"{self.prefix}/{day}/{name}.pack"
         self._path = self.staging_dir / f"{name}.pack"
-        self._file = self._path.open("xb", buffering=1024 * 1024)  # noqa: SIM115  (closed by flush)
+        self._file = self._path.open("xb", buffering=1024 * 1024)
         self._file.write(pack.file_header())
         self._written = pack.FILE_HEADER.size
         return self._file

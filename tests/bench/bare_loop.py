@@ -12,10 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+from lake.errors import RecordError
 from lake.media.probe import probe
 from lake.media.sniff import sniff
-
-from lake.errors import RecordError
 
 
 def one(path: str) -> tuple[str, int, str]:

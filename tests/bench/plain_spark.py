@@ -33,10 +33,9 @@ def main() -> None:
     def facts(path: pd.Series, content: pd.Series) -> pd.DataFrame:
         import hashlib
 
+        from lake.errors import RecordError
         from lake.media.probe import probe
         from lake.media.sniff import sniff
-
-        from lake.errors import RecordError
 
         rows = []
         for name, data in zip(path, content, strict=True):

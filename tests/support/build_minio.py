@@ -1,6 +1,6 @@
 """Build MinIO from source, once, into the cache: the community server is published as source only.
 
-    python -m tests.support.build_minio
+python -m tests.support.build_minio
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ def main() -> None:
     print("building MinIO from source, once (5 to 8 minutes on two cores) …", file=sys.stderr, flush=True)
     BINARY.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BINARY.parent) as scratch:
-        environment = {**os.environ, "GOBIN": scratch, "GOFLAGS": "-trimpath", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
+        environment = {
+            **os.environ,
+            "GOBIN": scratch,
+            "GOFLAGS": "-trimpath",
+            "GOTOOLCHAIN": "local",
+            "CGO_ENABLED": "0",
+        }
         done = subprocess.run([go, "install", MODULE], env=environment, check=False)
         if done.returncode:
             sys.exit(f"minio: `go install` failed with exit status {done.returncode}")

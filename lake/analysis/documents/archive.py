@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from lake.analysis.documents.base import Limits, Source
-from lake.analysis.foreign import decoding
 from lake.errors import Damaged, LimitExceeded, Protected
+from lake.media.foreign import decoding
 
 if TYPE_CHECKING:
     from lxml.etree import _Element

@@ -13,8 +13,8 @@ from typing import Any
 from lake.analysis.documents.archive import ENCRYPTED_PACKAGE, opened
 from lake.analysis.documents.base import Page, Source
 from lake.analysis.documents.office import table_text
-from lake.analysis.foreign import decoding, first_line
 from lake.errors import Damaged, Protected, Unsupported
+from lake.media.foreign import decoding, first_line
 
 SECTOR_BYTES = 512
 WORD_MAGIC = b"\xec\xa5"

@@ -10,8 +10,8 @@ from email.parser import BytesParser
 
 from lake.analysis.documents.base import Page, Source
 from lake.analysis.documents.text import decoded, html_page, known_encoding
-from lake.analysis.foreign import decoding
 from lake.errors import Damaged, Protected
+from lake.media.foreign import decoding
 
 SHOWN_HEADERS = ("From", "To", "Cc", "Date", "Subject")
 ENCRYPTED_TYPES = frozenset(("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"))

@@ -9,8 +9,8 @@ from typing import Any
 from lake.analysis.documents.archive import Archive, opened, refuse_doctypes
 from lake.analysis.documents.base import Page, Source
 from lake.analysis.documents.markup import Rules, text_of
-from lake.analysis.foreign import decoding
 from lake.errors import Damaged
+from lake.media.foreign import decoding
 
 WORD = Rules(
     blocks=frozenset(("p", "tr")),

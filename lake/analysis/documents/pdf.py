@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lake.analysis.documents.base import Page, Source
-from lake.analysis.foreign import first_line
 from lake.errors import Damaged, LimitExceeded, Protected
+from lake.media.foreign import first_line
 
 
 def read(source: Source) -> Iterator[Page]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lake.analysis.documents.base import Page, Source
 from lake.analysis.documents.markup import Rules, text_of
-from lake.analysis.foreign import decoding
+from lake.media.foreign import decoding
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
