@@ -55,7 +55,7 @@ $(VENV)/.uv: requirements-uv.lock
 
 $(VENV)/.setup: $(VENV)/.uv requirements.lock pyproject.toml lake/jvm/jars.lock
 	@echo "installing packages …" >&2
-	@$(UV) install -q --require-hashes -r requirements.lock
+	@$(UV) install -q --compile-bytecode --require-hashes -r requirements.lock
 	@$(UV) install -q --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m lake.jvm.resolve
 	@$(BIN)/python -m lake.jvm.archive
@@ -63,7 +63,7 @@ $(VENV)/.setup: $(VENV)/.uv requirements.lock pyproject.toml lake/jvm/jars.lock
 
 $(VENV)/.setup-test: $(VENV)/.setup requirements-dev.lock tests/support/build_minio.py
 	@jobs/setup.sh test
-	@$(UV) install -q --require-hashes -r requirements-dev.lock
+	@$(UV) install -q --compile-bytecode --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m lake.jvm.resolve --s3
-	@$(BIN)/python -m tests.support.build_minio || { $(UV) install -q --require-hashes -r requirements-go.lock && $(BIN)/python -m tests.support.build_minio; }
+	@$(BIN)/python -m tests.support.build_minio || { $(UV) install -q --compile-bytecode --require-hashes -r requirements-go.lock && $(BIN)/python -m tests.support.build_minio; }
 	@touch $@

@@ -1,4 +1,4 @@
-"""The ``lake`` command: parse, call the lake, report. Every verb is a file here; its heavy imports wait for its call."""
+"""The ``lake`` command: parse, call the lake, report. Every verb is a file here; heavy imports wait for its call."""
 
 from __future__ import annotations
 

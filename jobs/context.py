@@ -66,7 +66,7 @@ class Engines:
         self._spark: SparkSession | None = None
 
     def choose(self, records: int, size_bytes: int) -> Engine:
-        """``auto``: Spark where a cluster is configured or the work outweighs its start, else this machine's processes."""
+        """``auto``: Spark on a cluster or where the work outweighs its start, else this machine's processes."""
         name = self.requested
         if name == "auto":
             limits = self.settings.ingest

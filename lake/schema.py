@@ -125,7 +125,7 @@ RUNS = pa.schema(
         ("message", pa.string()),
     ]
 )
-"""Append-only: a row with state ``running`` at the start, one with ``done``, ``failed`` or ``interrupted`` at the end."""
+"""Append-only: a row with state ``running`` at the start, then one with ``done``, ``failed`` or ``interrupted``."""
 
 RUN_STAGES = pa.schema(
     [

@@ -29,6 +29,7 @@ _TOPICS = (
     ("供水检修", "water supply repair"),
     ("公园绿化", "park maintenance"),
 )
+_RUNS = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]+")
 _FIXED_TIME = (2026, 3, 1, 8, 0, 0)
 
 
@@ -76,8 +77,12 @@ def _scan(rng: np.random.Generator, count: int) -> Document:
     pages = [_lines(rng) for _ in range(count)]
     for page, lines in enumerate(pages, 1):
         for index, line in enumerate(lines):
-            canvas.setFont(font, 15 if index < 2 else 12)
-            canvas.drawString(70, 760 - 30 * index, line)
+            text = canvas.beginText(70, 760 - 30 * index)
+            for run in _RUNS.findall(line):
+                # Chinese fonts come without Latin letters: each script is set in a font that has it.
+                text.setFont("Helvetica" if run.isascii() else font, 15 if index < 2 else 12)
+                text.textOut(run)
+            canvas.drawText(text)
         canvas.setStrokeColorRGB(0.75, 0.1, 0.1)
         canvas.circle(430, 420 - 20 * page, 55)
         canvas.showPage()

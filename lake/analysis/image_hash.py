@@ -136,6 +136,10 @@ def _flat_rgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
+def _is_raster(content_type: str) -> bool:
+    return content_type != "image/svg+xml"
+
+
 IMAGE_HASH = Analysis(
     name="image_hash",
     version="1",
@@ -144,6 +148,6 @@ IMAGE_HASH = Analysis(
     fields=FIELDS,
     run=run,
     params=PARAMS,
-    accepts=lambda content_type: content_type != "image/svg+xml",
+    accepts=_is_raster,
     time_limit_s=60.0,
 )

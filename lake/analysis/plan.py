@@ -109,7 +109,7 @@ class Planner:
 
     def work(self) -> Iterator[WorkItem]:
         """Items in the order of the packs, streamed."""
-        for batch in self.connection.execute(_WORK).fetch_record_batch(4096):
+        for batch in self.connection.sql(_WORK).to_arrow_reader(4096):
             for row in batch.to_pylist():
                 analyses, kind, asset_type = row.pop("analyses"), row.pop("media_kind"), row.pop("asset_type")
                 yield WorkItem(BlobRef(**row), kind, asset_type, tuple(analyses))

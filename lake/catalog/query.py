@@ -38,7 +38,7 @@ def local_sql(tables: Tables, sql: str, parameters: dict[str, Any] | None = None
 
     connection = connect(tables, sql)
     try:
-        return connection.execute(sql, parameters or {}).to_arrow_table()
+        return connection.sql(sql, params=parameters or {}).to_arrow_table()
     except duckdb.Error as error:
         raise UsageError(f"sql: {_first_line(error)}") from error
     finally:

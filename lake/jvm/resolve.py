@@ -93,7 +93,7 @@ def fetch(cache: Path, s3: bool) -> int:
             if _sha256_of(found) != jar.sha256:
                 raise LakeError(f"{jar.coordinate} is not the file that {LOCK.name} names: {_sha256_of(found)}")
             # Renamed into place, so that two set-ups at once leave whole files.
-            os.replace(found, target / jar.file_name)
+            found.replace(target / jar.file_name)
     return len(missing)
 
 

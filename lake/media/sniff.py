@@ -1,10 +1,11 @@
-"""What a content is, by its bytes. The name decides only where a format has no mark of its own, and never against them."""
+"""What a content is, by its bytes. A name decides only where a format has no mark of its own, never against them."""
 
 from __future__ import annotations
 
 import array
 import codecs
 import io
+import itertools
 import json
 import re
 import sys
@@ -240,5 +241,5 @@ def _is_smooth(head: bytes, size_bytes: int) -> bool:
     if sys.byteorder == "big":
         samples.byteswap()
     power = sum(s * s for s in samples)
-    steps = sum((b - a) ** 2 for a, b in zip(samples, samples[1:], strict=False))
+    steps = sum((b - a) ** 2 for a, b in itertools.pairwise(samples))
     return power > 0 and steps < power

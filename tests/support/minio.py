@@ -66,8 +66,10 @@ class MinioServer:
         for folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
-            [BINARY, "server", "--quiet", "--address", f"127.0.0.1:{self.port}"]
-            + ["--console-address", f"127.0.0.1:{self.console_port}", *map(str, self.folders)],
+            [
+                *(BINARY, "server", "--quiet", "--address", f"127.0.0.1:{self.port}"),
+                *("--console-address", f"127.0.0.1:{self.console_port}", *map(str, self.folders)),
+            ],
             env={**os.environ, "MINIO_ROOT_USER": self.access_key, "MINIO_ROOT_PASSWORD": self.secret_key},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

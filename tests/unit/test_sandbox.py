@@ -83,7 +83,7 @@ def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
         "print(next(s.map([Call('1', 'echo', {'value': 1})])).value, s._child._process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["."] + sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", *sys.path])}
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
     assert parent.stdout is not None
     child = psutil.Process(int(parent.stdout.readline().split()[1]))
