@@ -10,6 +10,7 @@ import click
 from jobs.cli import EXIT_RECORDS_FAILED, Invocation, Verb
 
 if TYPE_CHECKING:
+    from connectors.base import Connector
     from jobs.context import Engines, Job
     from lake.ingest.run import IngestPlan, IngestReport
 
@@ -93,23 +94,34 @@ def make_plan(job: Job, source: str | None, device: str | None, *, follow_links:
     """The run's values from settings, devices and the command line."""
     from connectors import connect
     from lake.errors import UsageError
-    from lake.ingest.devices import load_devices
+    from lake.ingest.devices import load_devices, named_device
+
+    devices = load_devices(job.settings.conf_dir / "devices")
+    source = source or (named_device(devices, device).source if device else None)
+    if source is None:
+        raise UsageError("name a SOURCE, or a --device that has a source in its file")
+    return plan_for(job, connect(source, **source_options(job, source, follow_links=follow_links)), device)
+
+
+def source_options(job: Job, source: str, *, follow_links: bool = False) -> dict[str, Any]:
+    """What a connector is told about a source besides its name."""
+    if source.startswith("s3://"):
+        return {"s3": job.settings.s3_options()}
+    return {"exclude": () if job.settings.is_s3 else (job.settings.root,), "follow_links": follow_links}
+
+
+def plan_for(job: Job, connector: Connector, device: str | None) -> IngestPlan:
+    """The run's values for one connector."""
+    from lake.ingest.devices import load_devices, named_device
     from lake.ingest.run import IngestPlan
     from lake.ingest.worker import IngestContext
 
     settings = job.settings
     devices = load_devices(settings.conf_dir / "devices")
-    if device is not None and device not in devices:
-        raise UsageError(f"no device {device!r} in {settings.conf_dir}/devices: known are {', '.join(sorted(devices))}")
-    source = source or (devices[device].source if device else None)
-    if source is None:
-        raise UsageError("name a SOURCE, or a --device that has a source in its file")
-    exclude = () if settings.root.startswith("s3://") else (settings.root,)
-    options: dict[str, Any] = {"exclude": exclude, "follow_links": follow_links}
-    if source.startswith("s3://"):
-        options = {"s3": settings.s3_options()}
+    if device is not None:
+        named_device(devices, device)
     context = IngestContext(
-        connect(source, **options),
+        connector,
         job.store,
         settings.limits,
         settings.ingest.max_blob_bytes,

@@ -145,6 +145,31 @@ class Tables:
             )
         return int(table.version())
 
+    def update(self, name: str, rows: pa.Table, *, key: str, keep: Sequence[str] = ()) -> int:
+        """Set the columns of rows that exist already, found by ``key``; ``keep`` are left as they are.
+
+        Returns how many rows changed. One commit; nothing is written for no rows.
+        """
+        from deltalake import CommitProperties
+
+        if rows.num_rows == 0:
+            return 0
+        with _errors(self.uri(name)):
+            columns = {c: f"new.`{c}`" for c in rows.column_names if c not in (key, *keep)}
+            done = (
+                self.open(name)
+                .merge(
+                    rows,
+                    predicate=f"old.`{key}` = new.`{key}`",
+                    source_alias="new",
+                    target_alias="old",
+                    commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES),
+                )
+                .when_matched_update(columns)
+                .execute()
+            )
+        return int(done["num_target_rows_updated"])
+
     def add_files(self, name: str, schema: pa.Schema, files: Sequence[DataFile]) -> None:
         """Commit Parquet files that executors wrote below the table's folder, all in one commit."""
         from deltalake import CommitProperties

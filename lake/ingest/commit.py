@@ -124,9 +124,9 @@ def wave_rows(
             asset_id = asset_id_of(landing)
             if asset_id not in assets:
                 assets.add(asset_id)
-                rows.assets.append(_asset_row(landing, refs[landing.sha256][0], asset_id, facts))
+                rows.assets.append(asset_row(landing, refs[landing.sha256][0], asset_id, facts))
         if landing.failure is not None and landing.arrival.arrival_id not in known_failures:
-            rows.quarantine.append(_quarantine_row(landing, asset_id, facts))
+            rows.quarantine.append(quarantine_row(landing, asset_id, facts))
         state = _state(landing, refs)
         rows.arrivals.append(_arrival_row(landing, state, asset_id, facts))
     return rows
@@ -159,7 +159,8 @@ def _blob_row(ref: BlobRef, arrival: Arrival, facts: RunFacts) -> Row:
     }
 
 
-def _asset_row(landing: Landing, ref: BlobRef, asset_id: str, facts: RunFacts) -> Row:
+def asset_row(landing: Landing, ref: BlobRef, asset_id: str, facts: RunFacts) -> Row:
+    """What is known of a recording."""
     technical = landing.technical or Technical()
     sniffed = landing.sniffed
     device = facts.devices.get(landing.arrival.device_id or "")
@@ -197,7 +198,8 @@ def _asset_row(landing: Landing, ref: BlobRef, asset_id: str, facts: RunFacts) -
     }
 
 
-def _quarantine_row(landing: Landing, asset_id: str | None, facts: RunFacts) -> Row:
+def quarantine_row(landing: Landing, asset_id: str | None, facts: RunFacts, attempt: int = 1) -> Row:
+    """The row that says why; without a failure it says that an earlier one is mended."""
     failure = landing.failure
     return {
         "arrival_id": landing.arrival.arrival_id,
@@ -208,7 +210,7 @@ def _quarantine_row(landing: Landing, asset_id: str | None, facts: RunFacts) -> 
         "stage": STAGE,
         "error_class": failure.error_class if failure else None,
         "message": failure.message if failure else None,
-        "attempt": 1,
+        "attempt": attempt,
         "run_id": facts.run_id,
         "at_utc": facts.now,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -100,11 +100,7 @@ def land_wave(
     progress: Callable[[IngestReport], None] = lambda report: None,
 ) -> WaveRows:
     """Land and commit one wave."""
-    stored = sizes_stored(plan.tables, (a.size_bytes for a in wave), MAX_STORED_CANDIDATES)
-    tasks = [
-        pickle.dumps(IngestTask(tuple(part), frozenset(stored))) for part in cut(wave, engine.slots, plan.task_bytes)
-    ]
-    landings = list(_landings(engine.run(tasks, functools.partial(run_ingest_task, plan.context))))
+    landings = land(plan, wave, engine)
     rows = commit_wave(plan.tables, landings, facts)
     report.add(rows)
     if len(report.record_seconds) < MAX_TIMINGS:
@@ -113,6 +109,11 @@ def land_wave(
     return rows
 
 
-def _landings(outputs: Iterable[bytes]) -> Iterator[Landing]:
-    for output in outputs:
-        yield from pickle.loads(output)  # noqa: S301  (made by this run's own executors)
+def land(plan: IngestPlan, wave: Sequence[Arrival], engine: Engine) -> list[Landing]:
+    """Have the engine read, store and probe a wave; nothing is committed."""
+    stored = frozenset(sizes_stored(plan.tables, (a.size_bytes for a in wave), MAX_STORED_CANDIDATES))
+    tasks = [pickle.dumps(IngestTask(tuple(part), stored)) for part in cut(wave, engine.slots, plan.task_bytes)]
+    landings: list[Landing] = []
+    for output in engine.run(tasks, functools.partial(run_ingest_task, plan.context)):
+        landings += pickle.loads(output)  # noqa: S301  (made by this run's own executors)
+    return landings

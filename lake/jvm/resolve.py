@@ -97,6 +97,11 @@ def fetch(cache: Path, s3: bool) -> int:
     return len(missing)
 
 
+def verify(cache: Path, s3: bool) -> list[str]:
+    """File names of a set that are not what the lock names."""
+    return [jar.file_name for jar in wanted(s3) if _sha256_of(folder(cache) / jar.file_name) != jar.sha256]
+
+
 def relock() -> None:
     """Resolve ``WANTED`` transitively, leave out what pyspark ships, and write the lock anew."""
     shipped = {_artifact(path.name) for path in _pyspark_jars().glob("*.jar")} | set(LEFT_OUT)

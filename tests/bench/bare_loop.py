@@ -5,6 +5,7 @@ python -m tests.bench.bare_loop LIST     one path a line; prints JSON {records, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 
 from lake.errors import RecordError
+from lake.media.limits import Limits
 from lake.media.probe import probe
 from lake.media.sniff import sniff
 
@@ -22,10 +24,8 @@ def one(path: str) -> tuple[str, int, str]:
     sha256 = hashlib.sha256(data).hexdigest()
     sniffed = sniff(data[:65536], size_bytes=len(data), name=path, data=data)
     if sniffed.media_kind != "other":
-        try:
-            probe(sniffed, data, None, len(data))
-        except RecordError:
-            pass
+        with contextlib.suppress(RecordError):
+            probe(sniffed, data, None, len(data), Limits())
     return sha256, len(data), sniffed.content_type
 
 

@@ -15,8 +15,8 @@ from lake.settings import load_settings
 
 COLUMNS = (
     "sha256 string, size_bytes long, content_type string, media_kind string, container string, codecs string, "
-    "duration_s double, width_px int, height_px int, frame_rate_hz double, sample_rate_hz int, channels int, pages int, "
-    "error string"
+    "duration_s double, width_px int, height_px int, frame_rate_hz double, sample_rate_hz int, channels int, "
+    "pages int, error string"
 )
 
 
@@ -34,6 +34,7 @@ def main() -> None:
         import hashlib
 
         from lake.errors import RecordError
+        from lake.media.limits import Limits
         from lake.media.probe import probe
         from lake.media.sniff import sniff
 
@@ -45,7 +46,7 @@ def main() -> None:
             technical = None
             try:
                 if sniffed.media_kind != "other":
-                    technical = probe(sniffed, data, None, len(data))
+                    technical = probe(sniffed, data, None, len(data), Limits())
             except RecordError as error:
                 row["error"] = str(error)
             for name_ in COLUMNS.split(", ")[4:-1]:

@@ -1,0 +1,28 @@
+"""``lake doctor``: is everything right?"""
+
+from __future__ import annotations
+
+import click
+
+from jobs.cli import EXIT_FINDINGS, Invocation, Verb
+
+
+@click.command(cls=Verb)
+@click.pass_obj
+def command(invocation: Invocation) -> int:
+    """Check versions, decoder, store, commit safety, JARs and tables; exit 3 when something is wrong.
+
+    \b
+    lake doctor
+    lake --profile minio --root s3://recordings doctor
+    """
+    from jobs.context import open_job
+    from lake.catalog.doctor import examine
+
+    job = open_job(invocation, must_exist=False)
+    checks = examine(job.settings, job.tables, job.store)
+    ok = all(check.ok for check in checks)
+    if not invocation.emit({"ok": ok, "checks": [c.__dict__ for c in checks]}):
+        for check in checks:
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name:24} {check.detail}")
+    return 0 if ok else EXIT_FINDINGS
