@@ -113,15 +113,21 @@ def _technical(container: Any, name: str, sniffed: Sniffed) -> Technical:
         raise Damaged("the video stream has no picture size: its header is damaged")
     return Technical(
         container=name,
-        codecs=",".join(s.codec_context.name for s in (video, audio) if s is not None),
+        codecs=",".join(s.codec_context.codec.canonical_name for s in (video, audio) if s is not None),
         duration_s=_duration_s(container, streams),
         width_px=video.codec_context.width if video is not None else None,
         height_px=video.codec_context.height if video is not None else None,
-        frame_rate_hz=float(video.average_rate) if video is not None and video.average_rate else None,
+        frame_rate_hz=_frame_rate_hz(video, name) if video is not None else None,
         sample_rate_hz=audio.codec_context.sample_rate if audio is not None else None,
         channels=audio.codec_context.channels if audio is not None else None,
         captured_at_utc=_created(container.metadata.get("creation_time")),
     )
+
+
+def _frame_rate_hz(video: Any, name: str) -> float | None:
+    """Frames a second; a stream without a container has no times to average over, only its own header."""
+    rate = video.base_rate if name == "mpegvideo" else video.average_rate
+    return float(rate) if rate else None
 
 
 def _duration_s(container: Any, streams: list[Any]) -> float | None:

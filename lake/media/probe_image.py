@@ -134,8 +134,9 @@ def _netpbm(stream: BinaryIO, size_bytes: int) -> None:
         need = (width + 7) // 8 * height
     else:
         need = width * height * (3 if kind == 6 else 1) * (2 if int(found[4] or 255) > 255 else 1)
+    need += found.end()
     if need > size_bytes:
-        raise Damaged(f"the picture is cut off: {size_bytes:,} of more than {need:,} bytes are there")
+        raise Damaged(f"the picture is cut off: {size_bytes:,} of {need:,} bytes are there")
 
 
 def _bmp(stream: BinaryIO, size_bytes: int) -> None:

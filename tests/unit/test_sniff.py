@@ -1,0 +1,80 @@
+"""What a content is, is told by its bytes: under its own name, another's and none."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from lake.media.sniff import UNKNOWN, claimed_but_absent, sniff
+from lake.model import Sniffed
+from tests.support.recordings import Recording, recordings
+
+HEADERLESS = ("a.gsm", "a.raw")
+
+
+def sniffed(data: bytes, name: str) -> Sniffed:
+    return sniff(data[:65536], size_bytes=len(data), name=name, data=data)
+
+
+@pytest.mark.parametrize("recording", recordings(), ids=lambda r: r.name)
+def test_the_type_is_known(recording: Recording) -> None:
+    assert sniffed(recording.data, recording.name) == Sniffed(recording.content_type, recording.media_kind)
+
+
+@pytest.mark.parametrize("recording", recordings(), ids=lambda r: r.name)
+@pytest.mark.parametrize("name", ["", "x.mp4", "x.txt", "x.wav"])
+def test_a_wrong_name_changes_nothing(recording: Recording, name: str) -> None:
+    found = sniffed(recording.data, name)
+    if recording.name in HEADERLESS:
+        assert found == UNKNOWN
+    else:
+        assert found == Sniffed(recording.content_type, recording.media_kind)
+
+
+@pytest.mark.parametrize("recording", recordings(), ids=lambda r: r.name)
+def test_the_kind_of_what_is_cut_off_is_still_known(recording: Recording) -> None:
+    if recording.name in ("a.gsm", "a.jsonl"):
+        pytest.skip("without whole frames or lines nothing says what it was")
+    cut = recording.data[: max(len(recording.data) * 6 // 10, 8)]
+    assert sniffed(cut, recording.name).media_kind == recording.media_kind
+
+
+def test_random_bytes_never_raise_and_are_nothing_known() -> None:
+    lots = random.Random(5)
+    for length in (1, 2, 7, 8, 16, 100, 1000, 70_000):
+        for _ in range(40):
+            data = lots.randbytes(length)
+            assert isinstance(sniffed(data, "x.mp4"), Sniffed)
+    assert sniffed(lots.randbytes(20_000), "x.mp4") == UNKNOWN
+
+
+def test_signatures_followed_by_noise_never_raise() -> None:
+    lots = random.Random(6)
+    for recording in recordings():
+        for keep in (4, 8, 16, 64, 256):
+            sniffed(recording.data[:keep] + lots.randbytes(500), recording.name)
+
+
+@pytest.mark.parametrize(
+    ("text", "content_type"),
+    [
+        ("From nobody Mon Jan  1 00:00:00 2024\nSubject: x\n\nbody", "application/mbox"),
+        ("<?xml version='1.0'?><note/>", "text/xml"),
+        ('<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "image/svg+xml"),
+        ("ffconcat version 1.0\nfile '/etc/passwd'\n", "text/plain"),
+        ("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "text/plain"),
+        ("a\tb\tc\n1\t2\t3\n4\t5\t6\n", "text/tab-separated-values"),
+        ('{"one": {"two": 3}}', "application/json"),
+        ("Dear all, first, second, third.\nNothing else.\n", "text/plain"),
+    ],
+)
+def test_text_is_told_apart(text: str, content_type: str) -> None:
+    assert sniffed(text.encode(), "x.avi").content_type == content_type
+
+
+def test_a_name_that_promises_a_format_makes_noise_damaged() -> None:
+    assert "not a video" in (claimed_but_absent("x/y.MP4", UNKNOWN) or "")
+    assert "not an image" in (claimed_but_absent("y.png", UNKNOWN) or "")
+    assert claimed_but_absent("y.mp4", Sniffed("image/png", "image")) is None
+    assert claimed_but_absent("y.dat", UNKNOWN) is None
