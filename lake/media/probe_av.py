@@ -126,7 +126,7 @@ def _technical(container: Any, name: str, sniffed: Sniffed) -> Technical:
 
 def _frame_rate_hz(video: Any, name: str) -> float | None:
     """Frames a second; a stream without a container has no times to average over, only its own header."""
-    rate = video.base_rate if name == "mpegvideo" else video.average_rate
+    rate = video.guessed_rate if name == "mpegvideo" else video.average_rate
     return float(rate) if rate else None
 
 
