@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from jobs.ingest import make_plan
+from lake.ingest.commit import RunFacts
+from lake.ingest.run import IngestReport, land_wave
+from lake.model import Arrival
 from tests.support import documents
 from tests.support.lakes import Lake
 from tests.support.recordings import gigapixel_png, recordings, zip_bomb_docx
@@ -139,13 +145,23 @@ def test_links_are_followed_when_asked_and_loops_end(local_lake: Lake, tmp_path:
     assert {row["path"] for row in local_lake.rows("assets")} == {"a.txt", "linked/b.txt"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_no_permission_is_a_row(local_lake: Lake, tmp_path: Path) -> None:
-    write(tmp_path / "in", {"a.txt": b"good", "b.txt": b"secret"})
-    (tmp_path / "in" / "b.txt").chmod(0)
-    report = local_lake.ingest(tmp_path / "in")
-    assert (report["landed"], report["quarantined"]) == (1, 1)
-    assert local_lake.rows("quarantine")[0]["error_class"] == "Unreadable"
+def test_what_changes_or_vanishes_between_listing_and_reading_is_a_row(local_lake: Lake, tmp_path: Path) -> None:
+    """Listed first, then changed, then landed; what a listing calls unreadable is never opened."""
+    write(tmp_path / "in", {"a.txt": b"good", "changed.txt": b"old", "closed.txt": b"shut", "gone.txt": b"here"})
+    plan = make_plan(local_lake.job, str(tmp_path / "in"), None)
+    listed = [entry for entry in plan.context.connector.discover() if isinstance(entry, Arrival)]
+    wave = [replace(a, problem="no permission") if a.key == "closed.txt" else a for a in listed]
+    (tmp_path / "in" / "gone.txt").unlink()
+    write(tmp_path / "in", {"changed.txt": b"new and longer"})
+    report = IngestReport()
+    land_wave(plan, wave, local_lake.engine, RunFacts("run", datetime.now(UTC), {}), report)
+    assert (report.landed, report.quarantined) == (1, 3)
+    rows = {row["path"]: row for row in local_lake.rows("quarantine")}
+    assert {row["error_class"] for row in rows.values()} == {"Unreadable"}
+    assert (rows["gone.txt"]["sha256"], rows["closed.txt"]["sha256"]) == (None, None)
+    assert local_lake.read(rows["changed.txt"]["sha256"]) == b"new and longer"
+    again = local_lake.ingest(tmp_path / "in")
+    assert (again["arrivals"], again["duplicates"]) == (1, 1), "the changed file is a new version of known content"
 
 
 @pytest.mark.parametrize("name", ["list.avi", "list.mp4", "list.m3u8", "list.ffconcat"])
