@@ -52,6 +52,8 @@ def _one(name: str, params: Mapping[str, Any], media: Media) -> dict[str, Any]:
 FUNCTIONS: dict[str, str | Function] = {
     "probe": _probe,
     "analyze": _analyze,
+    "waveform": "lake.media.preview:waveform",
+    "first_page": "lake.media.preview:first_page",
 }
 """What the child offers; adding one is one line here. A text names ``module:function``, imported when called."""
 
