@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lake import __version__
 from lake.catalog import report_data, report_pictures
 from lake.catalog.report_coverage import BUCKETS, GAP_S, coverage
+from lake.catalog.report_tables import Snapshot
 from lake.errors import LakeError, UsageError
 from lake.media.sandbox import Sandbox
 from lake.model import Device
@@ -40,38 +41,39 @@ def write_report(tables: Tables, store: ObjectStore, settings: Settings, output:
 
 def report_values(tables: Tables, store: ObjectStore, settings: Settings) -> dict[str, Any]:
     """Everything that the template names; each part is bounded."""
-    present = set(tables.names())
-    groups, listed = report_data.quarantine(tables)
-    return {
-        "root": tables.root,
-        "made_at_utc": datetime.now(UTC),
-        "lake_version": __version__,
-        "known": _known_devices(settings.conf_dir / "devices"),
-        "totals": report_data.totals(tables),
-        "devices": report_data.devices(tables),
-        "kinds": report_data.kinds(tables),
-        "analyses": report_data.analyses(tables, present),
-        "coverage": coverage(tables),
-        "buckets": BUCKETS,
-        "gap_s": GAP_S,
-        "wave_buckets": report_pictures.BUCKETS,
-        **_pictures(tables, store, settings, present),
-        "quarantine_groups": groups,
-        "quarantine": listed,
-        "libraries": report_data.libraries(tables),
-        "runs": report_data.runs(tables),
-    }
-
-
-def _pictures(tables: Tables, store: ObjectStore, settings: Settings, present: set[str]) -> dict[str, Any]:
-    none = report_pictures.NOTHING
-    with Sandbox(settings.limits) as sandbox:
+    with Snapshot(tables) as snapshot:
+        groups, listed = report_data.quarantine(snapshot)
         return {
-            "analysed": {name.removeprefix("feature_") for name in present if name.startswith("feature_")},
-            "keyframes": report_pictures.keyframes(tables) if "feature_keyframes" in present else none,
-            "images": report_pictures.images(tables) if "feature_image_hash" in present else none,
-            "waveforms": report_pictures.waveforms(tables, store, sandbox, speech="feature_speech" in present),
-            "pages": report_pictures.first_pages(tables, store, sandbox),
+            "root": tables.root,
+            "made_at_utc": datetime.now(UTC),
+            "lake_version": __version__,
+            "known": _known_devices(settings.conf_dir / "devices"),
+            "totals": report_data.totals(snapshot),
+            "devices": report_data.devices(snapshot),
+            "kinds": report_data.kinds(snapshot),
+            "analyses": report_data.analyses(snapshot),
+            "coverage": coverage(snapshot),
+            "buckets": BUCKETS,
+            "gap_s": GAP_S,
+            "wave_buckets": report_pictures.BUCKETS,
+            **_pictures(snapshot, tables, store, settings),
+            "quarantine_groups": groups,
+            "quarantine": listed,
+            "libraries": report_data.libraries(snapshot),
+            "runs": report_data.runs(snapshot),
+        }
+
+
+def _pictures(snapshot: Snapshot, tables: Tables, store: ObjectStore, settings: Settings) -> dict[str, Any]:
+    none = report_pictures.NOTHING
+    there = {name.removeprefix("feature_") for name in snapshot.names if name.startswith("feature_")}
+    with Sandbox(settings.limits) as sandbox, Snapshot(tables, sampled=True) as sample:
+        return {
+            "analysed": there,
+            "keyframes": report_pictures.keyframes(snapshot, sample) if "keyframes" in there else none,
+            "images": report_pictures.images(snapshot, sample) if "image_hash" in there else none,
+            "waveforms": report_pictures.waveforms(snapshot, store, sandbox),
+            "pages": report_pictures.first_pages(snapshot, store, sandbox),
         }
 
 

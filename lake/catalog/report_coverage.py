@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import median
 
-from lake.catalog.query import local_sql
+from lake.catalog.report_tables import Snapshot
 from lake.model import Row
-from lake.tables import Tables
 
 BUCKETS = 600
 MAX_STRIPS = 40
@@ -82,22 +81,22 @@ class Coverage:
     more: int
 
 
-def coverage(tables: Tables) -> Coverage:
+def coverage(snapshot: Snapshot) -> Coverage:
     """Strips of the devices with the most dated recordings, by device id."""
     query = f"""WITH {_SPANS} SELECT device, min(s) AS s, max(e) AS e, count(*) AS n, count(*) OVER () AS total,
         count(*) FILTER (lasting) AS lasting FROM spans GROUP BY device ORDER BY n DESC, device LIMIT $most"""  # noqa: S608
-    rows = local_sql(tables, query, {"most": MAX_STRIPS}).to_pylist()
+    rows = snapshot.rows(query, most=MAX_STRIPS)
     strips = [Strip(row["device"], row["s"], row["e"], lasting=row["lasting"]) for row in rows]
     if not strips:
         return Coverage([], [], 0)
     strips.sort(key=lambda strip: (not strip.device_id, not strip.lasting, strip.device_id))
     axis = _set_axes(strips)
     by_device = {strip.device_id: strip for strip in strips}
-    for strip_row in _buckets(tables, strips):
+    for strip_row in _buckets(snapshot, strips):
         _draw(by_device[strip_row["device"]], strip_row)
     for strip in strips:
         strip.bars = joined(strip.bars)
-    for gap_row in _gaps(tables, strips):
+    for gap_row in _gaps(snapshot, strips):
         _add_gap(by_device[gap_row["device"]], gap_row)
     return Coverage(strips, axis, rows[0]["total"] - len(strips))
 
@@ -115,7 +114,7 @@ def _set_axes(strips: Sequence[Strip]) -> list[tuple[float, datetime]]:
     return [(share, _utc(start_s + share * length_s)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
 
 
-def _buckets(tables: Tables, strips: Sequence[Strip]) -> list[Row]:
+def _buckets(snapshot: Snapshot, strips: Sequence[Strip]) -> list[Row]:
     """Seconds covered in each bucket of each strip, and buckets that hold single moments."""
     query = f"""WITH {_AXES}, {_SPANS}, {_ORDERED},
       numbered AS (SELECT device, s, e, count(*) FILTER (until IS NULL OR s > until)
@@ -132,12 +131,10 @@ def _buckets(tables: Tables, strips: Sequence[Strip]) -> list[Row]:
       SELECT DISTINCT device, greatest(0, least($last, floor((s - t0) / w)))::BIGINT AS bucket, 'moment' AS what, 0.0
       FROM spans JOIN axes USING (device) WHERE NOT lasting
       ORDER BY device, bucket"""  # noqa: S608
-    given = _axes(strips) | {"last": BUCKETS - 1}
-    rows: list[Row] = local_sql(tables, query, given).to_pylist()
-    return rows
+    return snapshot.rows(query, last=BUCKETS - 1, **_axes(strips))
 
 
-def _gaps(tables: Tables, strips: Sequence[Strip]) -> list[Row]:
+def _gaps(snapshot: Snapshot, strips: Sequence[Strip]) -> list[Row]:
     """The longest gaps of each strip, in the order of time."""
     query = f"""WITH {_AXES}, {_SPANS}, {_ORDERED},
       gaps AS (SELECT device, until AS s, s AS e, count(*) OVER (PARTITION BY device) AS total,
@@ -145,9 +142,7 @@ def _gaps(tables: Tables, strips: Sequence[Strip]) -> list[Row]:
           row_number() OVER (PARTITION BY device ORDER BY s - until DESC, s) AS place
         FROM ordered SEMI JOIN axes USING (device) WHERE s - until > $gap_s)
       SELECT * FROM gaps WHERE place <= $most ORDER BY device, s"""  # noqa: S608
-    given = _axes(strips) | {"gap_s": GAP_S, "most": MAX_GAPS}
-    rows: list[Row] = local_sql(tables, query, given).to_pylist()
-    return rows
+    return snapshot.rows(query, gap_s=GAP_S, most=MAX_GAPS, **_axes(strips))
 
 
 def _axes(strips: Sequence[Strip]) -> Row:

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from lake.catalog.query import local_sql
+from lake.catalog.report_tables import Snapshot
 from lake.model import Row
-from lake.tables import Tables
 
 MAX_DEVICES = 60
 MAX_QUARANTINE = 200
@@ -68,70 +67,67 @@ class LibraryVersion:
         return [rule for rule in self.rules if not rule["ok"]]
 
 
-def totals(tables: Tables) -> Row:
+def totals(snapshot: Snapshot) -> Row:
     """The lake in one row."""
     query = """SELECT count(*) AS recordings, count(DISTINCT device_id) AS devices, sum(duration_s) AS seconds,
         sum(size_bytes) AS delivered_bytes, min(captured_at_utc) AS first_utc, max(captured_at_utc) AS last_utc
         FROM assets"""
-    row: Row = _rows(tables, query)[0]
-    row |= _rows(tables, "SELECT count(*) AS contents, sum(size_bytes) AS bytes FROM blobs")[0]
-    states = _rows(tables, "SELECT state, count(*) AS n FROM arrival_state GROUP BY state")
+    row: Row = snapshot.rows(query)[0]
+    row |= snapshot.rows("SELECT count(*) AS contents, sum(size_bytes) AS bytes FROM blobs")[0]
+    states = snapshot.rows("SELECT state, count(*) AS n FROM arrival_state GROUP BY state")
     return row | {"states": {state["state"]: state["n"] for state in states}}
 
 
-def devices(tables: Tables) -> Listing:
+def devices(snapshot: Snapshot) -> Listing:
     """Totals of each device, the largest first; recordings of no known device are one row with a null id."""
     query = """SELECT device_id, count(*) AS recordings, count(DISTINCT sha256) AS contents,
         sum(size_bytes) AS bytes, sum(duration_s) AS seconds, min(captured_at_utc) AS first_utc,
         max(captured_at_utc) AS last_utc, count(*) FILTER (captured_at_utc IS NULL) AS undated,
         count(*) OVER () AS total FROM assets GROUP BY device_id
         ORDER BY device_id IS NULL, recordings DESC, device_id LIMIT $most"""
-    rows = _rows(tables, query, most=MAX_DEVICES)
+    rows = snapshot.rows(query, most=MAX_DEVICES)
     lost = "SELECT device_id, count(*) AS n FROM arrival_state WHERE state = 'quarantined' GROUP BY 1"
-    quarantined = {row["device_id"]: row["n"] for row in _rows(tables, lost)}
+    quarantined = {row["device_id"]: row["n"] for row in snapshot.rows(lost)}
     for row in rows:
         row["quarantined"] = quarantined.get(row["device_id"], 0)
     return Listing(rows, rows[0]["total"] if rows else 0)
 
 
-def kinds(tables: Tables) -> list[Row]:
+def kinds(snapshot: Snapshot) -> list[Row]:
     """Totals of each media kind."""
-    return _rows(
-        tables,
+    return snapshot.rows(
         """SELECT media_kind, count(*) AS recordings, count(DISTINCT sha256) AS contents, sum(size_bytes) AS bytes,
-        sum(duration_s) AS seconds, sum(pages) AS pages FROM assets GROUP BY media_kind ORDER BY recordings DESC""",
+        sum(duration_s) AS seconds, sum(pages) AS pages FROM assets GROUP BY media_kind ORDER BY recordings DESC, media_kind""",
     )
 
 
-def analyses(tables: Tables, present: set[str]) -> list[Row]:
+def analyses(snapshot: Snapshot) -> list[Row]:
     """What was analysed: contents done and results found, by analysis."""
     from lake.analysis.registry import ANALYSES
 
     failed = {
         row["analysis"]: row["n"]
-        for row in _rows(tables, "SELECT analysis, count(*) AS n FROM quarantine_open GROUP BY analysis")
+        for row in snapshot.rows("SELECT analysis, count(*) AS n FROM quarantine_open GROUP BY analysis")
     }
     found = []
     for name, analysis in ANALYSES.items():
-        if f"feature_{name}" not in present:
+        if f"feature_{name}" not in snapshot.names:
             continue
         # A row with a null piece says "analysed, nothing there"; an analysis without a piece has one row a content.
         filled = analysis.piece[0] if analysis.piece else "sha256"
         query = f"SELECT count(DISTINCT sha256) AS done, count({filled}) AS results FROM feature_{name}"  # noqa: S608
-        found.append({"name": name, **_rows(tables, query)[0], "failed": failed.get(name, 0)})
+        found.append({"name": name, **snapshot.rows(query)[0], "failed": failed.get(name, 0)})
     return found
 
 
-def quarantine(tables: Tables) -> tuple[list[QuarantineGroup], Listing]:
+def quarantine(snapshot: Snapshot) -> tuple[list[QuarantineGroup], Listing]:
     """Open failures by kind, the most frequent first, and how many of all of them are listed."""
-    groups = _rows(
-        tables,
+    groups = snapshot.rows(
         """SELECT stage, analysis, error_class, count(*) AS total FROM quarantine_open
         GROUP BY ALL ORDER BY total DESC, stage, analysis, error_class LIMIT $most""",
         most=MAX_GROUPS,
     )
-    rows = _rows(
-        tables,
+    rows = snapshot.rows(
         """WITH chosen AS (
           SELECT stage, analysis, error_class, message, path, sha256, at_utc, attempt, count(*) OVER () AS total,
             row_number() OVER (PARTITION BY stage, analysis, error_class ORDER BY at_utc DESC, path) AS place
@@ -152,13 +148,13 @@ def quarantine(tables: Tables) -> tuple[list[QuarantineGroup], Listing]:
     return made, Listing(rows, rows[0]["total"] if rows else 0)
 
 
-def libraries(tables: Tables) -> list[LibraryVersion]:
+def libraries(snapshot: Snapshot) -> list[LibraryVersion]:
     """The last version of every thematic library, with what its quality rules said."""
     query = """SELECT library, version, "table", rows, added, changed, removed, quality, built_at_utc
         FROM (SELECT *, max(version) OVER (PARTITION BY library) AS newest FROM library_versions)
         WHERE version = newest ORDER BY library, "table" LIMIT $most"""
     found: dict[str, list[Row]] = {}
-    for row in _rows(tables, query, most=MAX_LIBRARY_ROWS):
+    for row in snapshot.rows(query, most=MAX_LIBRARY_ROWS):
         found.setdefault(row["library"], []).append(row)
     return [_library(name, rows) for name, rows in found.items()]
 
@@ -197,18 +193,12 @@ def read_rules(text: str) -> list[Row] | None:
         return None
 
 
-def runs(tables: Tables) -> Listing:
+def runs(snapshot: Snapshot) -> Listing:
     """The newest runs, each in its last state."""
     query = """SELECT DISTINCT ON (run_id) * EXCLUDE (run_id), run_id, dense_rank() OVER (ORDER BY run_id) AS place
         FROM runs ORDER BY run_id DESC, state = 'running'"""
-    rows = _rows(
-        tables,
+    rows = snapshot.rows(
         f"SELECT *, max(place) OVER () AS total FROM ({query}) ORDER BY run_id DESC LIMIT $most",  # noqa: S608
         most=MAX_RUNS,
     )
     return Listing(rows, rows[0]["total"] if rows else 0)
-
-
-def _rows(tables: Tables, query: str, **parameters: Any) -> list[Row]:
-    rows: list[Row] = local_sql(tables, query, parameters).to_pylist()
-    return rows

@@ -14,13 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from lake.catalog.query import local_sql
 from lake.catalog.read import BLOB_COLUMNS
+from lake.catalog.report_tables import Snapshot
 from lake.errors import LakeError
 from lake.media.sandbox import Call, Sandbox
 from lake.model import BlobRef, Row
 from lake.store.reader import read_blob
-from lake.tables import Tables
 
 if TYPE_CHECKING:
     from lake.store.objects import ObjectStore
@@ -31,8 +30,6 @@ MAX_WAVEFORMS = 12
 MAX_PAGES = 12
 MAX_SPANS = 200
 """Spans of speech shaded in one waveform."""
-MAX_FILES = 16
-"""Data files of a feature table that thumbnails are taken from: a page shows dozens, the table may hold millions."""
 MAX_THUMBNAIL_BYTES = 64 * 1024
 MAX_PREVIEW_BYTES = 256 * 1024
 MAX_BLOB_BYTES = 64 * 1024 * 1024
@@ -79,33 +76,19 @@ class Gallery:
 NOTHING = Gallery((), 0)
 
 
-@dataclass(frozen=True)
-class Sampled(Tables):
-    """The lake's tables with no more than ``MAX_FILES`` data files, evenly spread, of each feature table."""
-
-    def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
-        whole = super().dataset(name, version)
-        if not name.startswith("feature_") or not isinstance(whole, ds.FileSystemDataset):
-            return whole
-        files = list(whole.get_fragments())
-        if len(files) <= MAX_FILES:
-            return whole
-        chosen = [files[i * len(files) // MAX_FILES] for i in range(MAX_FILES)]
-        return ds.FileSystemDataset(chosen, whole.schema, whole.format)
-
-
-def keyframes(tables: Tables) -> Gallery:
+def keyframes(snapshot: Snapshot, sample: Snapshot) -> Gallery:
     """Key frames of shots with their times, by device."""
-    return _thumbnails(tables, "feature_keyframes", ("frame", "start_s", "end_s", "keyframe_s"), MAX_KEYFRAMES)
+    return _thumbnails(
+        snapshot, sample, "feature_keyframes", ("frame", "start_s", "end_s", "keyframe_s"), MAX_KEYFRAMES
+    )
 
 
-def images(tables: Tables) -> Gallery:
+def images(snapshot: Snapshot, sample: Snapshot) -> Gallery:
     """Still images, by device."""
-    return _thumbnails(tables, "feature_image_hash", ("width_px", "height_px"), MAX_IMAGES)
+    return _thumbnails(snapshot, sample, "feature_image_hash", ("width_px", "height_px"), MAX_IMAGES)
 
 
-def _thumbnails(tables: Tables, feature: str, fields: tuple[str, ...], most: int) -> Gallery:
-    sample = Sampled(tables.root, tables.storage_options)
+def _thumbnails(snapshot: Snapshot, sample: Snapshot, feature: str, fields: tuple[str, ...], most: int) -> Gallery:
     piece = [name for name in fields if name == "frame"]
     key = ", ".join(["sha256", *piece])
     values = ", ".join(f"any_value({name}) AS {name}" for name in fields if name not in piece)
@@ -116,8 +99,8 @@ def _thumbnails(tables: Tables, feature: str, fields: tuple[str, ...], most: int
         FROM f JOIN a USING (sha256))
       SELECT * FROM (SELECT * FROM ranked ORDER BY place, device LIMIT $most)
       ORDER BY device = '', device, captured_at_utc, path, {key}"""  # noqa: S608
-    rows = local_sql(sample, query, {"most": most}).to_pylist()
-    total = _count(tables, f"SELECT count(*) AS n FROM {feature} WHERE thumbnail_width_px IS NOT NULL")  # noqa: S608
+    rows = sample.rows(query, most=most)
+    total = snapshot.count(f"(SELECT DISTINCT {key} FROM {feature} WHERE thumbnail_width_px IS NOT NULL)")  # noqa: S608
     found = _stored(sample.dataset(feature), rows, piece)
     wanted = [(row, found.get((row["sha256"], *(row[name] for name in piece)))) for row in rows]
     return Gallery([Picture(row, uri) for row, uri in wanted if uri], total)
@@ -153,31 +136,32 @@ def image_uri(data: bytes | None, most: int) -> str | None:
     return None
 
 
-def waveforms(tables: Tables, store: ObjectStore, sandbox: Sandbox, *, speech: bool) -> Gallery:
-    """Outlines of sound recordings, those with speech first; ``speech`` says whether it was looked for."""
+def waveforms(snapshot: Snapshot, store: ObjectStore, sandbox: Sandbox) -> Gallery:
+    """Outlines of sound recordings, those with speech first."""
+    speech = "feature_speech" in snapshot.names
     spoken = "SELECT DISTINCT sha256 FROM feature_speech WHERE start_s IS NOT NULL" if speech else "SELECT '' AS sha256"
     where = "media_kind = 'audio' AND coalesce(duration_s, 0) <= $longest"
-    rows = _chosen(tables, where, spoken, MAX_WAVEFORMS, longest=MAX_SOUND_S)
-    spans = _spans(tables, [row["sha256"] for row in rows]) if speech and rows else {}
+    rows = _chosen(snapshot, where, spoken, MAX_WAVEFORMS, longest=MAX_SOUND_S)
+    spans = _spans(snapshot, [row["sha256"] for row in rows]) if speech and rows else {}
     drawn = []
-    for row, value in _previews(tables, store, sandbox, "waveform", rows):
+    for row, value in _previews(snapshot, store, sandbox, "waveform", rows):
         sound = _sound(row, value, spans.get(row["sha256"], []))
         drawn += [sound] if sound else []
-    return Gallery(drawn, _count(tables, "SELECT count(*) AS n FROM assets WHERE media_kind = 'audio'"))
+    return Gallery(drawn, snapshot.count("(SELECT DISTINCT sha256 FROM assets WHERE media_kind = 'audio')"))
 
 
-def first_pages(tables: Tables, store: ObjectStore, sandbox: Sandbox) -> Gallery:
+def first_pages(snapshot: Snapshot, store: ObjectStore, sandbox: Sandbox) -> Gallery:
     """First pages of PDFs."""
     where = "content_type = 'application/pdf'"
-    rows = _chosen(tables, where, "SELECT '' AS sha256", MAX_PAGES)
+    rows = _chosen(snapshot, where, "SELECT '' AS sha256", MAX_PAGES)
     drawn = []
-    for row, value in _previews(tables, store, sandbox, "first_page", rows):
+    for row, value in _previews(snapshot, store, sandbox, "first_page", rows):
         uri = image_uri(value.get("image") if isinstance(value, dict) else None, MAX_PREVIEW_BYTES)
         drawn += [Picture(row, uri)] if uri else []
-    return Gallery(drawn, _count(tables, f"SELECT count(*) AS n FROM assets WHERE {where}"))  # noqa: S608
+    return Gallery(drawn, snapshot.count(f"(SELECT DISTINCT sha256 FROM assets WHERE {where})"))  # noqa: S608
 
 
-def _chosen(tables: Tables, where: str, first: str, most: int, **parameters: Any) -> list[Row]:
+def _chosen(snapshot: Snapshot, where: str, first: str, most: int, **parameters: Any) -> list[Row]:
     """Distinct contents from every device in turn; those that ``first`` names come before the others."""
     query = f"""WITH a AS (SELECT sha256, arg_min(path, asset_id) AS path, min(size_bytes) AS size_bytes,
           arg_min(coalesce(device_id, ''), asset_id) AS device, min(captured_at_utc) AS captured_at_utc,
@@ -188,24 +172,23 @@ def _chosen(tables: Tables, where: str, first: str, most: int, **parameters: Any
         FROM a LEFT JOIN ({first}) f ON f.sha256 = a.sha256)
       SELECT * FROM (SELECT * FROM ranked ORDER BY NOT named, place, device LIMIT $most)
       ORDER BY device = '', device, captured_at_utc, path"""  # noqa: S608
-    rows: list[Row] = local_sql(tables, query, {"most": most, **parameters}).to_pylist()
-    return rows
+    return snapshot.rows(query, most=most, **parameters)
 
 
 def _previews(
-    tables: Tables, store: ObjectStore, sandbox: Sandbox, function: str, rows: Sequence[Row]
+    snapshot: Snapshot, store: ObjectStore, sandbox: Sandbox, function: str, rows: Sequence[Row]
 ) -> Iterator[tuple[Row, Any]]:
     """What the child made of each recording; one that cannot be read or drawn is left out."""
     by_id = {row["sha256"]: row for row in rows}
-    calls = _calls(store, _refs(tables, list(by_id)), function)
+    calls = _calls(store, _refs(snapshot, list(by_id)), function)
     for outcome in sandbox.map(calls):
         if outcome.failure is None:
             yield by_id[outcome.id], outcome.value
 
 
-def _refs(tables: Tables, sha256s: Sequence[str]) -> list[BlobRef]:
+def _refs(snapshot: Snapshot, sha256s: Sequence[str]) -> list[BlobRef]:
     wanted = pc.field("sha256").isin(pa.array(sha256s, pa.string()))
-    found = tables.dataset("blobs").to_table(columns=BLOB_COLUMNS, filter=wanted).to_pylist()
+    found = snapshot.dataset("blobs").to_table(columns=BLOB_COLUMNS, filter=wanted).to_pylist()
     refs = {row["sha256"]: BlobRef(**row) for row in found}
     return [refs[sha256] for sha256 in sha256s if sha256 in refs]
 
@@ -226,13 +209,13 @@ def _calls(store: ObjectStore, refs: Sequence[BlobRef], function: str) -> Iterat
         yield Call(ref.sha256, function, args, PREVIEW_LIMIT_S)
 
 
-def _spans(tables: Tables, sha256s: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+def _spans(snapshot: Snapshot, sha256s: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
     query = """SELECT sha256, start_s, end_s FROM (SELECT DISTINCT sha256, start_s, end_s,
           dense_rank() OVER (PARTITION BY sha256 ORDER BY start_s) AS place FROM feature_speech
         WHERE start_s IS NOT NULL AND sha256 IN (SELECT unnest($wanted)))
         WHERE place <= $most ORDER BY sha256, start_s"""
     found: dict[str, list[tuple[float, float]]] = {}
-    for row in local_sql(tables, query, {"wanted": list(sha256s), "most": MAX_SPANS}).to_pylist():
+    for row in snapshot.rows(query, wanted=list(sha256s), most=MAX_SPANS):
         found.setdefault(row["sha256"], []).append((row["start_s"], row["end_s"]))
     return found
 
@@ -252,7 +235,3 @@ def _sound(row: Row, value: Any, spans: Sequence[tuple[float, float]]) -> Sound 
     per_s = BUCKETS / seconds
     shaded = [(start * per_s, max(1.0, (end - start) * per_s)) for start, end in spans if start < seconds]
     return Sound(row, seconds, " ".join(points), shaded)
-
-
-def _count(tables: Tables, query: str) -> int:
-    return int(local_sql(tables, query).to_pylist()[0]["n"])

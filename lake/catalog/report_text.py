@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from markupsafe import Markup
@@ -15,6 +15,8 @@ NONE = "–"
 
 def visible(text: str) -> str:
     """The text with what cannot be seen, or turns the order of letters around, spelled out."""
+    if text.isprintable():
+        return text
     return "".join(f"\\u{{{ord(c):X}}}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co") else c for c in text)
 
 
@@ -47,19 +49,26 @@ def lasting(value: Any) -> str:
     if value is None or not math.isfinite(float(value)):
         return NONE
     seconds = float(value)
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
-    for unit, lower, unit_s, lower_s in (("min", "s", 60, 1), ("h", "min", 3600, 60)):
-        if seconds < unit_s * (60 if unit == "min" else 24):
-            whole, rest = divmod(round(seconds / lower_s), unit_s // lower_s)
-            return f"{whole} {unit} {rest:02} {lower}"
-    days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days:,} d {hours:02} h"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours, rest = divmod(round(seconds / 60), 60)
+    if hours < 24:
+        return f"{hours} h {rest:02} min"
+    days, rest = divmod(round(seconds / 3600), 24)
+    return f"{days:,} d {rest:02} h"
 
 
 def when(value: datetime | None) -> str:
     """A time to the second; the page says once that all are UTC."""
     return NONE if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
+
+
+def later(value: datetime, seconds: float | None) -> str:
+    """The time that many seconds later."""
+    return when(value + timedelta(seconds=seconds or 0.0))
 
 
 def until(end: datetime, start: datetime) -> str:
@@ -81,6 +90,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "size": size,
     "lasting": lasting,
     "when": when,
+    "later": later,
     "until": until,
     "clock": clock,
 }
