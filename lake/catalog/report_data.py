@@ -97,7 +97,8 @@ def kinds(snapshot: Snapshot) -> list[Row]:
     """Totals of each media kind."""
     return snapshot.rows(
         """SELECT media_kind, count(*) AS recordings, count(DISTINCT sha256) AS contents, sum(size_bytes) AS bytes,
-        sum(duration_s) AS seconds, sum(pages) AS pages FROM assets GROUP BY media_kind ORDER BY recordings DESC, media_kind""",
+        sum(duration_s) AS seconds, sum(pages) AS pages FROM assets
+        GROUP BY media_kind ORDER BY recordings DESC, media_kind""",
     )
 
 
