@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lake.errors import UsageError
+from lake.library.catalog import published_tables
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -54,9 +55,12 @@ def connect(tables: Tables, sql: str) -> duckdb.DuckDBPyConnection:
     _refuse_writes(connection, sql)
     mentioned = sql.lower()
     names = [n for n in tables.names() if n.lower().split(".")[-1] in mentioned or _needed_by_view(n, mentioned)]
+    published = published_tables(tables) if any("." in name for name in names) else {}
     for name in names:
         library, _, table = name.rpartition(".")
-        dataset = tables.dataset(name)
+        if library and name not in published:
+            continue
+        dataset = tables.dataset(name, published.get(name))
         if not library:
             connection.register(name, dataset)
             continue

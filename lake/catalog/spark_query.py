@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lake.errors import UsageError
+from lake.library.catalog import published_tables
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -14,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def register_views(spark: SparkSession, tables: Tables) -> None:
-    """Temporary views of the tables by name; a library's tables as ``<library>.<table>``."""
+    """Temporary views of the tables by name; a library's tables, as published, as ``<library>.<table>``."""
     for name in tables.names():
-        frame = spark.read.format("delta").load(spark_uri(tables.uri(name)))
         if "." not in name:
-            frame.createOrReplaceTempView(name)
-            continue
-        # Temporary views have no schema: the library's name becomes a database with an unmanaged table in it.
+            spark.read.format("delta").load(spark_uri(tables.uri(name))).createOrReplaceTempView(name)
+    for name, version in published_tables(tables).items():
+        # Temporary views have no schema: the library's name becomes a database with a view in it.
         library, table = name.split(".", 1)
         spark.sql(f"CREATE DATABASE IF NOT EXISTS `{library}`")
-        location = spark_uri(tables.uri(name)).replace("'", "\\'")
-        spark.sql(f"CREATE TABLE IF NOT EXISTS `{library}`.`{table}` USING delta LOCATION '{location}'")
+        location = spark_uri(tables.uri(name)).replace("`", "``")
+        query = f"SELECT * FROM delta.`{location}` VERSION AS OF {version}"  # noqa: S608  (names of our own)
+        spark.sql(f"CREATE OR REPLACE VIEW `{library}`.`{table}` AS {query}")
 
 
 def spark_uri(uri: str) -> str:
