@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from lake.errors import PolicyRefused
 from lake.jvm.archive import archive_option
 from lake.jvm.resolve import jars
 from lake.jvm.store_jar import STORE_JAR
 from lake.settings import Settings
+from lake.store.objects import open_store
+from lake.store.probe import require_safe_commits
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -17,29 +21,81 @@ if TYPE_CHECKING:
 LOG_STORE_S3 = "org.perceptionlake.ConditionalLogStore"
 LOG_STORE_FILE = "org.perceptionlake.ExclusiveFileLogStore"
 
+COMMITS = {
+    "spark.delta.logStore.file.impl": LOG_STORE_FILE,
+    "spark.delta.logStore.s3a.impl": LOG_STORE_S3,
+    "spark.delta.logStore.s3.impl": LOG_STORE_S3,
+    "io.delta.kernel.logStore.s3a.impl": LOG_STORE_S3,
+    "spark.hadoop.fs.s3a.create.conditional.enabled": "true",
+}
+"""What keeps commits safe (DESIGN §5): a profile may set everything but these, see ``unsafe_commits``."""
+
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT"), "1")
 """One task is one core: libraries that start a thread per core would start slots × cores of them."""
 
 
-def build_session(settings: Settings, app_name: str, *, s3: bool | None = None) -> SparkSession:
+def build_session(settings: Settings, app_name: str, *, s3: bool | None = None, writes: bool = True) -> SparkSession:
     """Start Spark with Delta and the lake's commit safety. Runs on the driver; the caller stops it.
 
-    ``s3`` says whether S3A is needed; by default when the root is on S3.
+    ``s3`` says whether S3A is needed; by default when the root is on S3. A session that only reads (``writes=False``)
+    needs no right to write: the store is not probed.
+
+    Raises:
+        PolicyRefused: the settings, or the store of the root, would let two writers win one commit.
     """
     from pyspark.sql import SparkSession
 
+    conf = spark_conf(settings, s3=settings.is_s3 if s3 is None else s3)
+    require_safe_conf(conf)
+    if settings.is_s3 and writes:
+        require_safe_commits(open_store(settings.root, settings.s3))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     builder = SparkSession.builder.appName(app_name).master(settings.spark.master)
-    for key, value in spark_conf(settings, s3=settings.is_s3 if s3 is None else s3).items():
+    for key, value in conf.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
+    try:
+        # Spark's own files (spark-defaults.conf) may have added settings.
+        require_safe_conf(dict(session.sparkContext.getConf().getAll()))
+    except PolicyRefused:
+        session.stop()
+        raise
+    _give_keys(session, settings)
     return session
 
 
+def unsafe_commits(conf: Mapping[str, str]) -> str | None:
+    """Which of Spark's settings would let two writers win one commit, and why; None when none would."""
+    for key, wanted in COMMITS.items():
+        if "logStore" in key and conf.get(key) != wanted:
+            return f"{key}={conf.get(key)} loses commits: it must be {wanted}"
+    for key, value in conf.items():
+        said = value.strip().lower()
+        flags = {flag.strip() for flag in said.split(",")}
+        if (
+            key == "spark.delta.logStore.class"
+            or ("fs.s3a." in key and key.endswith(".create.conditional.enabled") and said != "true")
+            or ("fs.s3a." in key and key.endswith(".performance.flags") and flags & {"create", "*"})
+            or ("fs.s3a." in key and key.endswith(".create.performance") and said != "false")
+        ):
+            return f"{key}={value} loses commits"
+    return None
+
+
+def require_safe_conf(conf: Mapping[str, str]) -> None:
+    """Raise ``PolicyRefused`` where a setting of Spark would lose commits."""
+    wrong = unsafe_commits(conf)
+    if wrong:
+        raise PolicyRefused(f"{wrong}; remove it from spark.conf of the profile (or from Spark's own settings)")
+
+
 def spark_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
-    """All of Spark's settings as one mapping; what a profile says under ``spark.conf`` wins."""
+    """All of Spark's settings as one mapping; what a profile says under ``spark.conf`` wins.
+
+    What would lose commits is refused where it is used, not here: ``unsafe_commits``.
+    """
     paths = [str(path) for path in jars(settings.cache_dir, s3)] + [str(STORE_JAR)]
     conf = {
         "spark.jars": ",".join(paths),
@@ -60,17 +116,22 @@ def spark_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.databricks.delta.commit.idempotencyCheck.enabled": "true",
         "spark.databricks.delta.checkLatestSchemaOnRead": "false",
-        "spark.delta.logStore.file.impl": LOG_STORE_FILE,
-        "spark.delta.logStore.s3a.impl": LOG_STORE_S3,
-        "spark.delta.logStore.s3.impl": LOG_STORE_S3,
-        "io.delta.kernel.logStore.s3a.impl": LOG_STORE_S3,
         "spark.sql.warehouse.dir": str(settings.cache_dir / "warehouse"),
         "spark.sql.catalogImplementation": "in-memory",
     }
+    conf |= COMMITS
     conf |= {f"spark.executorEnv.{name}": value for name, value in ONE_THREAD.items()}
     if s3:
         conf |= _s3a(settings)
     return {key: value for key, value in (conf | settings.spark.conf).items() if value != ""}
+
+
+def _give_keys(session: SparkSession, settings: Settings) -> None:
+    """S3A's keys, given to the running JVM: as settings of its start they would stand in its command line for all."""
+    hadoop = session.sparkContext._jsc.hadoopConfiguration()
+    for key, value in (("access.key", settings.s3.access_key_id), ("secret.key", settings.s3.secret)):
+        if value:
+            hadoop.set(f"fs.s3a.{key}", value)
 
 
 def _java_options(settings: Settings, paths: list[str]) -> str:
@@ -87,11 +148,8 @@ def _s3a(settings: Settings) -> dict[str, str]:
     return {
         prefix + "endpoint": s3.endpoint_url or "",
         prefix + "endpoint.region": s3.region,
-        prefix + "access.key": s3.access_key_id or "",
-        prefix + "secret.key": s3.secret or "",
         prefix + "path.style.access": "true",
         prefix + "connection.ssl.enabled": "false" if (s3.endpoint_url or "").startswith("http://") else "true",
-        prefix + "create.conditional.enabled": "true",
         prefix + "attempts.maximum": str(s3.max_retries),
         prefix + "connection.establish.timeout": "5s",
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",

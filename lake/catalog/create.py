@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from lake.errors import NotFound
 from lake.schema import BRONZE, SCHEMA_VERSION
+from lake.session import COMMITS, require_safe_conf
+from lake.store.probe import require_safe_commits
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -28,10 +30,17 @@ class Created:
 
 
 def create_lake(settings: Settings, tables: Tables, store: ObjectStore, *, dry_run: bool = False) -> list[Created]:
-    """Create what is missing of a lake; a second call creates nothing. Runs on the driver."""
+    """Create what is missing of a lake; a second call creates nothing. Runs on the driver.
+
+    Raises:
+        PolicyRefused: the settings or the store would let two writers win one commit; no table was created.
+    """
+    require_safe_conf(COMMITS | settings.spark.conf)
     results: list[Created] = []
-    if settings.root.startswith("s3://"):
+    if settings.is_s3:
         results.append(_bucket(settings, dry_run))
+        if not dry_run:
+            results.append(Created("commit-safety", True, require_safe_commits(store)))
     for name, schema in BRONZE.items():
         there = False if dry_run and not is_lake(store) else tables.exists(name)
         if not there and not dry_run:

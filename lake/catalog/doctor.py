@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -19,13 +20,15 @@ from lake.jvm.archive import archive_path
 from lake.jvm.resolve import jars, verify
 from lake.jvm.store_jar import STORE_JAR
 from lake.schema import BRONZE
+from lake.session import COMMITS, unsafe_commits
 from lake.settings import Settings
-from lake.store.objects import ObjectStore
-from lake.store.probe import probe_conditional_put
+from lake.store.objects import ObjectStore, open_store
+from lake.store.probe import PROBES, probe_conditional_put
 from lake.tables import Tables
 
 PACKAGES = ("pyspark", "delta-spark", "deltalake", "obstore", "minio", "duckdb", "pyarrow", "av", "pypdfium2")
 PINNED = {"pyspark": "4.2.0", "delta-spark": "4.4.0"}
+JAVA_VERSIONS = (17, 21)
 MIN_FREE_BYTES = 1024**3
 
 
@@ -49,11 +52,22 @@ def examine(settings: Settings, tables: Tables, store: ObjectStore) -> list[Chec
         _tried("log-store", lambda: _log_store(settings)),
         _tried("class-archive", lambda: _archive(settings)),
         _tried("decoder", lambda: _decoder(settings)),
-        _tried("store", lambda: _store(store)),
-        _tried("commit-safety", lambda: probe_conditional_put(store)),
         _tried("space", lambda: _space(settings)),
-        *_lake(tables, store),
+        *_stored(settings, tables, store),
     ]
+
+
+def _stored(settings: Settings, tables: Tables, store: ObjectStore) -> Iterator[Check]:
+    """The store, and what builds on it: not looked at where the store gives no answer."""
+    # One try only: a store that answers now and then is a finding, and one that never does is told at once.
+    impatient = open_store(settings.root, settings.s3.model_copy(update={"max_retries": 0}))
+    works = _tried("store", lambda: _store(impatient))
+    yield works
+    if not works.ok:
+        yield Check("commit-safety", False, "not probed: the store cannot be used")
+        return
+    yield _tried("commit-safety", lambda: probe_conditional_put(store))
+    yield from _lake(tables, store)
 
 
 def _tried(name: str, check: Callable[[], tuple[bool, str]]) -> Check:
@@ -83,12 +97,16 @@ def _packages() -> Iterator[Check]:
 
 def _java() -> tuple[bool, str]:
     home = os.environ.get("JAVA_HOME")
-    java = str(Path(home, "bin", "java")) if home else shutil.which("java")
+    java = shutil.which("java", path=f"{home}/bin" if home else None)
     if not java:
-        return False, "no Java: install openjdk-17-jre-headless (`make setup` does when run by root)"
+        where = f" in JAVA_HOME {home}" if home else ""
+        return False, f"no Java{where}: install openjdk-17-jre-headless (`make setup` does when run by root)"
     said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
-    first = (said.stderr or said.stdout).splitlines()[:1]
-    return said.returncode == 0 and any(f'"{v}.' in first[0] for v in (17, 21)), first[0] if first else "no answer"
+    first = " ".join((said.stderr or said.stdout).splitlines()[:1])
+    version = re.search(r'version "(\d+)', first)
+    if said.returncode or not version or int(version[1]) not in JAVA_VERSIONS:
+        return False, f"{first or 'no answer'} at {java}: Java 17 is needed (openjdk-17-jre-headless, JAVA_HOME)"
+    return True, first
 
 
 def _ffmpeg() -> tuple[bool, str]:
@@ -106,20 +124,17 @@ def _jars(settings: Settings) -> tuple[bool, str]:
 
 def _log_store(settings: Settings) -> tuple[bool, str]:
     """The settings without which Spark loses commits on S3 (DESIGN §5)."""
-    from lake.session import LOG_STORE_S3, spark_conf
-
-    conf = spark_conf(settings, s3=settings.is_s3)
-    if conf.get("spark.delta.logStore.s3a.impl") != LOG_STORE_S3:
-        return False, f"spark.delta.logStore.s3a.impl must be {LOG_STORE_S3}: a profile overrides it"
-    for key, value in conf.items():
-        if "fs.s3a" in key and key.endswith("performance.flags") and "create" in value.replace("*", "create"):
-            return False, f"{key}={value} loses commits: remove it from the profile"
-        if key.endswith("fs.s3a.create.conditional.enabled") and value.lower() != "true":
-            return False, f"{key}={value} loses commits: remove it from the profile"
-    return STORE_JAR.exists(), f"{STORE_JAR.name} commits by conditional create"
+    wrong = unsafe_commits(COMMITS | settings.spark.conf)
+    if wrong:
+        return False, f"{wrong}; remove it from spark.conf of the profile"
+    if not STORE_JAR.exists():
+        return False, f"{STORE_JAR} is missing: it belongs to the repository"
+    return True, f"{STORE_JAR.name} commits by conditional create"
 
 
 def _archive(settings: Settings) -> tuple[bool, str]:
+    if settings.is_s3:
+        return True, "none for S3: Spark starts more slowly"
     paths = [str(path) for path in jars(settings.cache_dir, False)] + [str(STORE_JAR)]
     there = archive_path(settings.cache_dir, paths).exists()
     return True, "Spark starts from it" if there else "none for this Java: Spark starts slowly; `make setup` makes one"
@@ -146,9 +161,9 @@ def _decoder(settings: Settings) -> tuple[bool, str]:
 
 
 def _store(store: ObjectStore) -> tuple[bool, str]:
-    key, content = f".probe/{uuid.uuid4().hex}", os.urandom(1024)
+    key, content = f"{PROBES}/{uuid.uuid4().hex}", os.urandom(1024)
+    store.put(key, content)
     try:
-        store.put(key, content)
         right = store.get_range(key, 100, 200) == content[100:300]
     finally:
         store.delete(key)

@@ -71,7 +71,8 @@ def jars(cache: Path, s3: bool) -> list[Path]:
     paths = [folder(cache) / jar.file_name for jar in wanted(s3)]
     missing = [path.name for path in paths if not path.exists()]
     if missing:
-        raise SettingsError(f"{len(missing)} JARs are missing in {folder(cache)} ({missing[0]} …): run `make setup`")
+        how = "`.venv/bin/python -m lake.jvm.resolve --s3`" if s3 else "`make setup`"
+        raise SettingsError(f"{len(missing)} JARs are missing in {folder(cache)} ({missing[0]} …): run {how}")
     return paths
 
 

@@ -30,11 +30,12 @@ def probe_conditional_put(store: ObjectStore) -> tuple[bool, str]:
     return True, f"{ROUNDS} rounds of {WRITERS} simultaneous creates: exactly one winner each"
 
 
-def require_safe_commits(store: ObjectStore) -> None:
-    """Raise ``PolicyRefused`` where a store would let two writers win one commit."""
+def require_safe_commits(store: ObjectStore) -> str:
+    """What the probe saw; ``PolicyRefused`` where a store would let two writers win one commit."""
     ok, detail = probe_conditional_put(store)
     if not ok:
         raise PolicyRefused(f"{store.root} cannot hold a lake: {detail}; use a store that honours If-None-Match")
+    return detail
 
 
 def _round(store: ObjectStore, pool: ThreadPoolExecutor) -> str | None:
