@@ -1,6 +1,6 @@
 """The limit: two processes that read, hash and probe files in a plain loop and store nothing.
 
-python -m tests.bench.bare_loop LIST     one path a line; prints JSON {records, bytes, seconds}
+python -m tests.bench.bare_loop FOLDER     prints JSON {records, seconds, start_s, commits, digest}
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ import contextlib
 import hashlib
 import json
 import multiprocessing
+import os
 import sys
-import time
 from pathlib import Path
 
 from lake.errors import RecordError
 from lake.media.limits import Limits
 from lake.media.probe import probe
 from lake.media.sniff import sniff
+from tests.bench.contest import digest
+from tests.bench.process import since_start_s
 
 
 def one(path: str) -> tuple[str, int, str]:
@@ -30,12 +32,12 @@ def one(path: str) -> tuple[str, int, str]:
 
 
 def main() -> None:
-    paths = Path(sys.argv[1]).read_text().splitlines()
-    started = time.perf_counter()
+    paths = [entry.path for entry in os.scandir(sys.argv[1])]
     with multiprocessing.get_context("fork").Pool(2) as pool:
         rows = list(pool.imap_unordered(one, paths, chunksize=64))
-    seconds = time.perf_counter() - started
-    print(json.dumps({"records": len(rows), "bytes": sum(r[1] for r in rows), "seconds": seconds}))
+    seconds = since_start_s()
+    document = {"records": len(rows), "seconds": seconds, "start_s": 0.0, "commits": 0}
+    print(json.dumps({**document, "digest": digest((row[0], row[1]) for row in rows)}))
 
 
 if __name__ == "__main__":

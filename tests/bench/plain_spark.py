@@ -1,6 +1,6 @@
 """The script most people write: ``binaryFile`` + pandas UDF + Delta write of the same columns.
 
-python -m tests.bench.plain_spark LIST OUT     prints JSON {records, bytes, seconds, start_s}
+python -m tests.bench.plain_spark FOLDER OUT     prints JSON {records, seconds, start_s, commits, digest}
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
 
 from lake.session import build_session
 from lake.settings import load_settings
+from tests.bench.contest import digest
+from tests.bench.process import since_start_s
 
 COLUMNS = (
     "sha256 string, size_bytes long, content_type string, media_kind string, container string, codecs string, "
@@ -24,8 +25,9 @@ def main() -> None:
     import pandas as pd
     from pyspark.sql.functions import col, pandas_udf
 
+    folder, out = sys.argv[1:3]
     started = time.perf_counter()
-    spark = build_session(load_settings(sys.argv[2] + "-settings"), "plain")
+    spark = build_session(load_settings(f"{out}-settings"), "plain")
     spark.range(1).count()
     start_s = time.perf_counter() - started
 
@@ -55,16 +57,13 @@ def main() -> None:
             rows.append(row)
         return pd.DataFrame(rows, columns=[c.split()[0] for c in COLUMNS.split(", ")])
 
-    paths = Path(sys.argv[1]).read_text().splitlines()
-    started = time.perf_counter()
-    frame = spark.read.format("binaryFile").load([f"file:{p}" for p in paths])
-    out = frame.select("path", "modificationTime", facts("path", "content").alias("facts")).select(
-        "path", "modificationTime", col("facts.*")
-    )
-    out.write.format("delta").mode("append").save(sys.argv[2])
-    seconds = time.perf_counter() - started
-    found = spark.read.format("delta").load(sys.argv[2]).selectExpr("count(*)", "sum(size_bytes)").collect()[0]
-    print(json.dumps({"records": found[0], "bytes": found[1], "seconds": seconds, "start_s": start_s}))
+    frame = spark.read.format("binaryFile").load(f"file:{folder}")
+    rows = frame.select("path", "modificationTime", facts("path", "content").alias("facts"))
+    rows.select("path", "modificationTime", col("facts.*")).write.format("delta").mode("append").save(out)
+    seconds = since_start_s()
+    found = [tuple(row) for row in spark.read.format("delta").load(out).select("sha256", "size_bytes").collect()]
+    document = {"records": len(found), "seconds": seconds, "start_s": start_s, "commits": 1}
+    print(json.dumps({**document, "digest": digest(found)}))
     spark.stop()
 
 
