@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import difflib
 import importlib
 import json
+import math
 import os
+import signal
 import sys
 import traceback
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -49,16 +53,31 @@ class Invocation:
     def emit(self, document: dict[str, Any]) -> bool:
         """Print the one JSON document of a verb when asked to; False when the caller is to print for a person."""
         if self.json:
-            click.echo(json.dumps(document, default=_plain, ensure_ascii=False, sort_keys=False))
+            click.echo(json_text(document))
         return self.json
 
 
+def json_text(value: Any) -> str:
+    """JSON as every reader takes it: times in ISO 8601, bytes in base64, decimals, NaN and infinity as text."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _not_finite(value)
     if isinstance(value, (bytes, bytearray)):
-        return {"bytes": len(value)}
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    return str(value)
+        return base64.b64encode(value).decode("ascii")
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _not_finite(value: float) -> str:
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 class Verb(click.Command):
@@ -69,13 +88,31 @@ class Verb(click.Command):
         self.params += _common_options()
 
 
-class VerbGroup(click.Group):
+class _Named(click.Group):
+    """A group that names the nearest verb when one is mistyped."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            known = self.list_commands(ctx)
+            near = difflib.get_close_matches(args[0], known, 1, 0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise click.UsageError(f"no verb {args[0]!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class VerbGroup(_Named):
     """A verb with sub-verbs (``library list``); they take the common options too."""
 
     command_class = Verb
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _common_options()
 
-class Lazy(click.Group):
+
+class Lazy(_Named):
     """Loads a verb's module when the verb is called or its help is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -146,17 +183,24 @@ cli.params += _common_options()
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``lake``: errors become one line and an exit status (see DESIGN §9)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    invocation = Invocation(argv=arguments)
+    # Read before parsing: a command line that cannot be parsed is answered by one JSON document too.
+    asked = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
+    invocation = Invocation(argv=arguments, json=asked)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = cli.main(args=arguments, prog_name="lake", standalone_mode=False, obj=invocation)
         sys.exit(status if isinstance(status, int) else 0)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         _end("interrupted", EXIT_INTERRUPTED, invocation)
-    except KeyboardInterrupt:
-        _end("interrupted", EXIT_INTERRUPTED, invocation)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        _end(f"name a verb of `{error.ctx.command_path if error.ctx else 'lake'}`", UsageError.exit_status, invocation)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "lake"
+        said = error.format_message().rstrip(".")
+        _end(f"{said} (see `{path} --help`)", UsageError.exit_status, invocation)
     except click.ClickException as error:
-        hint = f" (see `lake {' '.join(arguments[:1])} --help`)" if isinstance(error, click.UsageError) else ""
-        _end(error.format_message() + hint, UsageError.exit_status, invocation)
+        _end(error.format_message(), 1, invocation)
     except LakeError as error:
         _end(str(error), error.exit_status, invocation)
     except BrokenPipeError:
@@ -167,12 +211,17 @@ def main(argv: list[str] | None = None) -> None:
         _end(f"unexpected {said[:500]}; run again with --debug for the stack trace", 1, invocation)
 
 
-def _end(message: str, status: int, invocation: Invocation) -> None:
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    """A scheduler ends a job by SIGTERM: the run is recorded as interrupted, as with Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _end(message: str, status: int, invocation: Invocation) -> NoReturn:
     if invocation.debug:
         traceback.print_exc()
     click.echo(f"lake: {' '.join(message.split())}", err=True)
     if invocation.json:
-        click.echo(json.dumps({"error": " ".join(message.split()), "exit": status}))
+        click.echo(json_text({"error": " ".join(message.split()), "exit": status}))
     sys.exit(status)
 
 

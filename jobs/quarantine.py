@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from jobs.context import Engines, Job
     from lake.model import Row
 
-COLUMNS = ("path", "stage", "analysis", "error_class", "message", "attempt", "at_utc", "arrival_id", "sha256")
-
 
 @click.group(cls=VerbGroup)
 def command() -> None:
@@ -82,14 +80,16 @@ def retry(invocation: Invocation, stage: str | None, analysis: str | None, engin
     lake quarantine retry --analysis document_text
     """
     from jobs.context import Engines, open_job
+    from lake.analysis.registry import ANALYSES
 
+    if analysis is not None and analysis not in ANALYSES:
+        raise click.UsageError(f"no analysis {analysis!r}: known are {', '.join(ANALYSES)}")
     job = open_job(invocation)
     with Engines(job.settings, engine, "lake quarantine retry") as engines:
         document = retry_all(job, invocation, engines, stage, analysis, dry_run=dry_run)
     if not invocation.emit(document):
-        click.echo(
-            f"{document['tried']:,} tried again: {document['mended']:,} mended, {document['failed']:,} failed again"
-        )
+        mended = f"tried again: {document['mended']:,} mended, {document['failed']:,} failed again"
+        click.echo(f"{document['tried']:,} {'would be tried again' if dry_run else mended}")
         for lost in document["sources_lost"]:
             click.echo(f"not tried, the source cannot be opened: {lost}", err=True)
 

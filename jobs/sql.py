@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 
     from jobs.context import Job
 
-SPARK_FROM_BYTES = 4 * 1024**3
-"""``--engine auto`` asks Spark when the tables together are larger than this."""
+LIMIT_ON_TERMINAL = 1000
 
 
 @click.command(cls=Verb)
@@ -25,43 +25,58 @@ SPARK_FROM_BYTES = 4 * 1024**3
     type=click.Choice(["auto", "local", "spark"]),
     default="auto",
     show_default=True,
-    help="local is DuckDB and starts in a second.",
+    help="local is DuckDB and starts in a second; auto takes Spark for tables of gigabytes.",
 )
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows printed at most.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help=f"Rows at most; default: {LIMIT_ON_TERMINAL:,} on a terminal, all elsewhere.",
+)
 @click.pass_obj
-def command(invocation: Invocation, query: str, engine: str, limit: int) -> None:
+def command(invocation: Invocation, query: str, engine: str, limit: int | None) -> None:
     """Query any table: assets, arrivals, blobs, quarantine, runs, feature_*, <library>.<table>.
 
     \b
     lake sql "SELECT media_kind, count(*) FROM assets GROUP BY 1"
+    lake sql "SHOW TABLES"
     lake sql --engine spark "SELECT * FROM site_watch.coverage"
     """
     from jobs.context import open_job
 
     job = open_job(invocation)
-    chosen = "local" if engine == "auto" else engine
-    rows = run_sql(job, query, chosen)
-    print(f"answered by {'DuckDB' if chosen == 'local' else 'Spark'}", file=sys.stderr)
+    if limit is None and sys.stdout.isatty() and not invocation.json:
+        limit = LIMIT_ON_TERMINAL
+    chosen = choose_engine(job, query) if engine == "auto" else engine
+    # One row more than asked for tells whether there are more.
+    rows = run_sql(job, query, chosen, None if limit is None else limit + 1)
+    more = limit is not None and rows.num_rows > limit
     shown = rows.slice(0, limit)
-    document = {"engine": chosen, "rows": shown.to_pylist(), "total_rows": rows.num_rows}
-    if not invocation.emit(document):
-        print_rows(shown.column_names, document["rows"])
-        if rows.num_rows > limit:
-            print(f"{rows.num_rows - limit:,} more rows: use --limit", file=sys.stderr)
+    print(f"answered by {'DuckDB' if chosen == 'local' else 'Spark'}", file=sys.stderr)
+    if not invocation.emit({"engine": chosen, "rows": shown.to_pylist(), "more_rows": more}):
+        print_rows(shown.column_names, shown.to_pylist())
+    if more:
+        print(f"only the first {limit:,} rows: use --limit", file=sys.stderr)
 
 
-def run_sql(job: Job, query: str, engine: str) -> pa.Table:
+def choose_engine(job: Job, query: str) -> str:
+    """Spark when the tables that a query names are larger than the settings give to the embedded engine."""
+    from lake.catalog.query import mentioned_bytes
+
+    return "spark" if mentioned_bytes(job.tables, query) >= job.settings.sql.spark_from_bytes else "local"
+
+
+def run_sql(job: Job, query: str, engine: str, limit: int | None = None) -> pa.Table:
     """Rows of one SELECT by the embedded engine or by Spark."""
     if engine == "local":
         from lake.catalog.query import local_sql
 
-        return local_sql(job.tables, query)
+        return local_sql(job.tables, query, limit=limit)
     from lake.catalog.spark_query import spark_sql
     from lake.session import build_session
 
-    spark = build_session(job.settings, "lake sql", writes=False)
+    spark = build_session(job.settings, "lake sql")
     try:
-        return spark_sql(spark, job.tables, query)
+        return spark_sql(spark, job.tables, query, limit=limit)
     finally:
         spark.stop()
 
@@ -69,9 +84,8 @@ def run_sql(job: Job, query: str, engine: str) -> pa.Table:
 def print_rows(columns: list[str], rows: list[dict[str, Any]]) -> None:
     """A table for a person: aligned on a terminal, tab-separated into a pipe."""
     if not sys.stdout.isatty():
-        click.echo("\t".join(columns))
-        for row in rows:
-            click.echo("\t".join(_cell(row.get(name)) for name in columns))
+        lines = ["\t".join(columns), *("\t".join(_cell(row.get(name)) for name in columns) for row in rows)]
+        click.echo("\n".join(lines))
         return
     from rich.console import Console
     from rich.table import Table
@@ -88,6 +102,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, (bytes, bytearray)):
         return f"<{len(value)} bytes>"
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, default=_cell, ensure_ascii=False)
     if hasattr(value, "isoformat"):
-        return str(value.isoformat())
+        return str(value.isoformat()).replace("+00:00", "Z")
     return str(value).replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from lake.errors import SettingsError
 from lake.media.limits import Limits
 
-SECRET_WORDS = ("secret", "password", "token", "access_key")
+SECRET_WORDS = ("secret", "password", "token", "access_key", "access.key")
 DEFAULT_ROOT = "./lake-data"
 
 
@@ -65,6 +65,13 @@ class AnalysisSettings(_Frozen):
     wave_max_bytes: int = 2 * 1024**3
 
 
+class SqlSettings(_Frozen):
+    """How queries are answered."""
+
+    spark_from_bytes: int = 4 * 1024**3
+    """``--engine auto`` asks Spark when the tables of a query are at least this large together."""
+
+
 class SparkSettings(_Frozen):
     """Spark's own settings; ``conf`` takes any of its keys."""
 
@@ -94,6 +101,7 @@ class Settings(_Frozen):
     s3: S3Settings = Field(default_factory=S3Settings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     analysis: AnalysisSettings = Field(default_factory=AnalysisSettings)
+    sql: SqlSettings = Field(default_factory=SqlSettings)
     spark: SparkSettings = Field(default_factory=SparkSettings)
     limits: Limits = Field(default_factory=Limits)
 
@@ -134,21 +142,32 @@ def load_settings(
 ) -> Settings:
     """Settings from files, environment and arguments. Raises ``SettingsError`` naming file, key and nearest key."""
     conf = conf_dir or find_conf(environ)
-    merged = _read(conf / "lake.yaml") if (conf / "lake.yaml").exists() else {}
+    common = conf / "lake.yaml"
+    read = {common: _read(common)} if common.exists() else {}
+    merged = read.get(common, {})
     name = profile or environ.get("LAKE_PROFILE") or str(merged.get("profile", "local"))
     path = conf / "profiles" / f"{name}.yaml"
     if not path.exists():
-        known = ", ".join(sorted(p.stem for p in (conf / "profiles").glob("*.yaml")))
-        raise SettingsError(f"no profile {name!r}: {conf / 'profiles'} has {known or 'none'}")
-    merged = _merge(merged, _read(path))
+        raise SettingsError(f"no profile {name!r}: {_known_profiles(conf, name)}")
+    read[path] = _read(path)
+    merged = _merge(merged, read[path])
     merged |= {"profile": name, "conf_dir": conf, "cache_dir": cache_dir(environ)}
-    chosen = root or environ.get("LAKE_ROOT") or str(merged.get("root", DEFAULT_ROOT))
-    merged["root"] = _absolute(chosen)
-    merged["s3"] = _s3(merged.get("s3") or {}, environ, path)
+    merged["root"] = _absolute(_first(root, environ.get("LAKE_ROOT") or None, merged.get("root"), DEFAULT_ROOT))
+    merged["s3"] = _s3(merged.get("s3", {}), environ, path)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise SettingsError(_said(error, path)) from error
+        raise SettingsError(_said(error, read)) from error
+
+
+def _first(*values: Any) -> str:
+    return str(next(value for value in values if value is not None))
+
+
+def _known_profiles(conf: Path, name: str) -> str:
+    known = sorted(path.stem for path in (conf / "profiles").glob("*.yaml"))
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else f"{conf / 'profiles'} has {', '.join(known) or 'none'}"
 
 
 def find_conf(environ: Mapping[str, str]) -> Path:
@@ -168,17 +187,22 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def _absolute(root: str) -> str:
-    if "://" in root and not root.startswith("file://"):
-        if not root.startswith("s3://"):
-            raise SettingsError(f"root {root!r}: use a folder or s3://bucket/prefix")
-        return root.rstrip("/")
-    return str(Path(root.removeprefix("file://")).expanduser().absolute())
+    if not root.strip():
+        raise SettingsError("the root is empty: name a folder or s3://bucket/prefix")
+    if root.startswith("s3://"):
+        bucket, _, prefix = root.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise SettingsError(f"root {root!r} names no bucket: write s3://bucket or s3://bucket/prefix")
+        return "/".join([f"s3://{bucket}", *(part for part in prefix.split("/") if part)])
+    if "://" in root and not root.startswith("file:///"):
+        raise SettingsError(f"root {root!r}: use a folder or s3://bucket/prefix")
+    return os.path.normpath(Path(root.removeprefix("file://")).expanduser().absolute())
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise SettingsError(f"{path}: settings are a mapping of keys to values")
@@ -191,15 +215,24 @@ def _refuse_unknown(found: Mapping[str, Any], model: type[BaseModel], path: Path
     for key, value in found.items():
         if key in ("conf_dir", "cache_dir"):
             raise SettingsError(f"{path}: {key} is set by the environment (LAKE_CONF, LAKE_CACHE), not in a file")
-        if any(word in str(key) for word in SECRET_WORDS):
-            raise SettingsError(f"{path}: {prefix}{key} is a secret: use AWS_* variables or s3.credentials_file")
+        _refuse_secret(str(key), path, prefix)
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1, 0.4)
             hint = f", did you mean {prefix}{near[0]}?" if near else f": known are {', '.join(known)}"
             raise SettingsError(f"{path}: unknown key {prefix}{key}{hint}")
         inner = known[key].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, Mapping):
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            if not isinstance(value, Mapping):
+                raise SettingsError(f"{path}: {prefix}{key} is a mapping of keys to values, not {value!r}")
             _refuse_unknown(value, inner, path, f"{prefix}{key}.")
+        elif isinstance(value, Mapping):
+            for each in value:
+                _refuse_secret(str(each), path, f"{prefix}{key}.")
+
+
+def _refuse_secret(key: str, path: Path, prefix: str) -> None:
+    if any(word in key.lower() for word in SECRET_WORDS):
+        raise SettingsError(f"{path}: {prefix}{key} is a secret: use AWS_* variables or s3.credentials_file")
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,6 +268,17 @@ def _credentials(file: Path, named_in: Path) -> dict[str, str]:
     return {key.strip().upper(): value.strip().strip("'\"") for key, value in pairs}
 
 
-def _said(error: ValidationError, path: Path) -> str:
+def _said(error: ValidationError, read: Mapping[Path, Mapping[str, Any]]) -> str:
+    """The first mistake in one line, with the file that holds it: the last one that sets the key."""
     first = error.errors()[0]
-    return f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+    places = [path for path, values in read.items() if _has(values, first["loc"])]
+    where = f"{places[-1]}: " if places else ""
+    return f"{where}{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+
+
+def _has(values: Any, keys: Sequence[str | int]) -> bool:
+    for key in keys:
+        if not isinstance(values, Mapping) or key not in values:
+            return False
+        values = values[key]
+    return True

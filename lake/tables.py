@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -50,7 +50,8 @@ class Tables:
 
     root: str
     """A folder path or ``s3://bucket/prefix``."""
-    storage_options: dict[str, str] | None = None
+    storage_options: dict[str, str] | None = field(default=None, repr=False)
+    """What delta-rs is told about the store, keys included: never shown."""
 
     def folder(self, name: str) -> str:
         """Key of a table's folder below the root: bronze by name, ``feature_<a>``, ``<library>.<table>``."""
@@ -98,6 +99,12 @@ class Tables:
         """A pyarrow dataset of one table; a bronze table that does not exist yet reads as empty."""
         with _errors(self.uri(name)):
             return self.open(name, version).to_pyarrow_dataset(filesystem=self._filesystem(self.uri(name)))
+
+    def size_bytes(self, name: str, version: int | None = None) -> int:
+        """Bytes of a table's data files, by its log: none is opened."""
+        with _errors(self.uri(name)):
+            sizes = self.open(name, version).get_add_actions(flatten=True)["size_bytes"].to_pylist()
+        return sum(sizes)
 
     def _filesystem(self, uri: str) -> Any:
         """Arrow's own filesystem at a table. With delta-rs's, which calls Python from Arrow's threads, a process that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable
@@ -13,9 +14,9 @@ from urllib.parse import unquote_to_bytes
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.catalog.read import open_recording
-from lake.errors import UsageError
-from lake.model import Row
+from lake.catalog.read import find_blobs, open_content
+from lake.errors import LakeError, NotFound, UsageError
+from lake.model import BlobRef, Row
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -42,19 +43,29 @@ def export_recordings(
     A file is written beside and renamed, so a name under ``dest`` is a whole, verified recording. Runs on the driver.
     """
     assets = _assets(tables, chosen)
-    size_bytes = 0
-    for asset in assets:
-        size_bytes += asset["size_bytes"] or 0
-        if dry_run:
-            continue
-        target = target_path(dest, asset["path"], asset["asset_id"])
+    size_bytes = sum(asset["size_bytes"] or 0 for asset in assets)
+    if not dry_run:
+        blobs = find_blobs(tables, (asset["sha256"] for asset in assets))
+        for asset in assets:
+            if asset["sha256"] not in blobs:
+                raise NotFound(f"no blob {asset['sha256']} of {asset['path']} in {tables.root}")
+            _write(store, blobs[asset["sha256"]], target_path(dest, asset["path"], asset["asset_id"]))
+    return Exported(len(assets), size_bytes)
+
+
+def _write(store: ObjectStore, ref: BlobRef, target: Path) -> None:
+    partial = target.with_name(target.name + ".partial")
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
-        with open_recording(tables, store, asset["asset_id"]) as source, partial.open("wb") as out:
+        with open_content(store, ref) as source, partial.open("wb") as out:
             while chunk := source.read(CHUNK_BYTES):
                 out.write(chunk)
         partial.replace(target)
-    return Exported(len(assets), size_bytes)
+    except OSError as error:
+        raise LakeError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def _assets(tables: Tables, chosen: pa.Table) -> list[Row]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.errors import NotFound, UsageError
@@ -24,7 +26,11 @@ BLOB_COLUMNS = ["sha256", "size_bytes", "pack_uri", "offset", "length", "codec",
 
 def open_recording(tables: Tables, store: ObjectStore, recording: str | dict[str, Any]) -> BinaryIO:
     """A readable, seekable stream of one recording; wrong bytes raise ``IntegrityError``, never come out."""
-    ref = find_blob(tables, recording)
+    return open_content(store, find_blob(tables, recording))
+
+
+def open_content(store: ObjectStore, ref: BlobRef) -> BinaryIO:
+    """The same for a blob that was looked up already."""
     if ref.size_bytes < WHOLE_BYTES:
         return io.BytesIO(read_blob(store, ref))
     return open_blob(store, ref)
@@ -32,7 +38,20 @@ def open_recording(tables: Tables, store: ObjectStore, recording: str | dict[str
 
 def find_blob(tables: Tables, recording: str | dict[str, Any]) -> BlobRef:
     """Where the bytes of a recording lie: by asset id, sha256, an asset's row or a FILE reference."""
-    return _blob(tables, _sha256_of(tables, recording))
+    sha256 = _sha256_of(tables, recording)
+    found = find_blobs(tables, [sha256])
+    if sha256 not in found:
+        raise NotFound(f"no blob {sha256} in {tables.root}")
+    return found[sha256]
+
+
+def find_blobs(tables: Tables, contents: Iterable[str]) -> dict[str, BlobRef]:
+    """Where contents lie, by sha256, in one pass over the table; those it does not have are left out."""
+    wanted = pc.field("sha256").isin(pa.array(sorted(set(contents)), pa.string()))
+    found: dict[str, BlobRef] = {}
+    for row in tables.dataset("blobs").to_table(columns=BLOB_COLUMNS, filter=wanted).to_pylist():
+        found.setdefault(row["sha256"], BlobRef(**row))
+    return found
 
 
 def _sha256_of(tables: Tables, recording: str | dict[str, Any]) -> str:
@@ -55,10 +74,3 @@ def _sha256_of(tables: Tables, recording: str | dict[str, Any]) -> str:
     if len(ids) > 1:
         raise UsageError(f"{name} is the beginning of {len(ids)} asset ids: give more of it")
     return str(found[0]["sha256"])
-
-
-def _blob(tables: Tables, sha256: str) -> BlobRef:
-    rows = tables.dataset("blobs").to_table(columns=BLOB_COLUMNS, filter=pc.field("sha256") == sha256).to_pylist()
-    if not rows:
-        raise NotFound(f"no blob {sha256} in {tables.root}")
-    return BlobRef(**rows[0])

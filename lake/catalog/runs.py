@@ -132,7 +132,8 @@ def show_run(tables: Tables, run_id: str) -> list[Row]:
     """A run and its stages; the beginning of an id is enough when it is unique."""
     found = [row for row in list_runs(tables, 10**9) if row["run_id"].startswith(run_id)]
     if len(found) != 1:
-        raise NotFound(f"{len(found)} runs begin with {run_id!r}: `lake runs list` shows them")
+        said = f"{len(found)} runs begin with" if found else "no run begins with"
+        raise NotFound(f"{said} {run_id!r}: `lake runs list` shows them")
     wanted = pc.field("run_id") == found[0]["run_id"]
     stages = tables.dataset("run_stages").to_table(filter=wanted).to_pylist()
     return [*found, *stages]
