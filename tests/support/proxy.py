@@ -1,0 +1,127 @@
+"""An S3 store that misbehaves: a proxy on the loopback before a real MinIO."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from tests.support.minio import MinioServer
+
+HOP = ("transfer-encoding", "connection", "keep-alive")
+
+
+@dataclass
+class S3Proxy:
+    """Forwards requests as they came, but for one fault. Ended with its context."""
+
+    minio: MinioServer
+    ignore_conditions: bool = False
+    """Take ``If-None-Match`` off every request, as stores do that do not know it."""
+    lose_answer_to: int | None = None
+    """Carry out the PUT of this number, counted from 1 since ``count_anew``, and close the line without an answer."""
+    puts: list[str] = field(default_factory=list)
+    """Paths of the PUTs that came, those tried again too."""
+    lost: list[str] = field(default_factory=list)
+    """Paths of the PUTs whose answer was lost."""
+
+    def count_anew(self, lose_answer_to: int | None) -> None:
+        self.puts, self.lost, self.lose_answer_to = [], [], lose_answer_to
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def environ(self) -> dict[str, str]:
+        """What a command needs in its environment to reach MinIO through this proxy."""
+        return {**self.minio.environ(), "AWS_ENDPOINT_URL": self.endpoint_url}
+
+    def __enter__(self) -> S3Proxy:
+        self._lock = threading.Lock()
+        proxy = self
+
+        class Handler(_Handler):
+            owner = proxy
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def loses(self, path: str) -> bool:
+        """Count a PUT; whether its answer is to be lost."""
+        with self._lock:
+            self.puts.append(path)
+            if len(self.puts) != self.lose_answer_to:
+                return False
+            self.lost.append(path)
+            return True
+
+    def without_condition(self, method: str, path: str, headers: dict[str, str]) -> dict[str, str]:
+        """The headers without the condition. It is signed like the others, so the request is signed anew."""
+        from minio.credentials import Credentials
+        from minio.signer import sign_v4_s3
+
+        dropped = ("if-none-match", "authorization", "x-amz-date", "host")
+        kept = {name: value for name, value in headers.items() if name not in dropped}
+        now = datetime.now(UTC)
+        address = f"127.0.0.1:{self.minio.port}"
+        kept |= {"Host": address, "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ")}
+        return sign_v4_s3(
+            method=method,
+            url=urlsplit(f"http://{address}{path}"),
+            region="us-east-1",
+            headers=kept,
+            credentials=Credentials(access_key=self.minio.access_key, secret_key=self.minio.secret_key),
+            content_sha256=headers["x-amz-content-sha256"],
+            date=now,
+        )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    owner: S3Proxy
+
+    def _forward(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items() if name.lower() not in (*HOP, "expect")}
+        if self.owner.ignore_conditions and "if-none-match" in headers:
+            headers = self.owner.without_condition(self.command, self.path, headers)
+        loses = self.command == "PUT" and self.owner.loses(self.path)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.owner.minio.port, timeout=60)
+        try:
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                upstream.putheader(name, value)
+            upstream.endheaders(body)
+            answer = upstream.getresponse()
+            content = answer.read()
+        finally:
+            upstream.close()
+        if loses:
+            self.close_connection = True
+            return
+        self.send_response_only(answer.status, answer.reason)
+        for name, value in answer.getheaders():
+            if name.lower() not in (*HOP, "content-length"):
+                self.send_header(name, value)
+        # An answer to HEAD names the length of what it does not carry.
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else None
+        self.send_header("Content-Length", length or str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _forward
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
