@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
@@ -16,6 +16,10 @@ from lake.tables import Tables
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
+
+
+COUNTS = ("rows", "added", "changed", "removed", "delta_version")
+"""What ``library_versions`` says of a table in numbers."""
 
 
 def newest_rows(tables: Tables, library: str | None = None) -> dict[str, list[Row]]:
@@ -75,44 +79,53 @@ def library_table(tables: Tables, library: str, table: str, version: int | None 
 def list_libraries(tables: Tables, themes: Mapping[str, Theme]) -> list[Row]:
     """Every library that is described or published, with its published version (null before the first build)."""
     newest = newest_rows(tables)
-    return [
-        {
-            "name": name,
-            "title": _title(themes.get(name)),
-            "owner": themes[name].owner if name in themes else None,
-            "version": newest[name][0]["version"] if name in newest else None,
-            "built_at_utc": newest[name][0]["built_at_utc"] if name in newest else None,
-        }
-        for name in sorted({*themes, *newest})
-    ]
+    return [_summary(name, themes.get(name), newest.get(name, [])) for name in sorted({*themes, *newest})]
 
 
-def show_library(tables: Tables, theme: Theme) -> Row:
-    """One library: what it is, its published tables with their keys, quality and inputs."""
-    rows = newest_rows(tables, theme.name).get(theme.name, [])
+def show_library(tables: Tables, name: str, theme: Theme | None) -> Row:
+    """One library: what it is, its published tables with their keys, quality and inputs, and its versions.
+
+    ``theme`` is None for a library that was published and is described no more.
+    """
+    rows = newest_rows(tables, name).get(name, [])
     first = rows[0] if rows else {}
+    summary = _summary(name, theme, rows)
+    shown = {table: {**counts, **_described(theme, table)} for table, counts in summary["tables"].items()}
     return {
-        "name": theme.name,
-        "title": _title(theme),
-        "owner": theme.owner,
-        "description": theme.description.strip(),
-        "version": first.get("version"),
-        "built_at_utc": first.get("built_at_utc"),
+        **summary,
+        "description": theme.description.strip() if theme else None,
+        "described_as_built": first["spec_hash"] == theme.spec_hash() if rows and theme else None,
         "run_id": first.get("run_id"),
-        "described_as_built": first.get("spec_hash") == theme.spec_hash() if rows else None,
-        "tables": {row["table"]: _shown(row, theme) for row in rows} or {name: {} for name in theme.tables},
-        "quality": {"rules": [rule for row in rows for rule in json.loads(row["quality"] or '{"rules":[]}')["rules"]]},
+        "tables": shown,
         "inputs": json.loads(first.get("inputs") or "{}"),
+        "versions": _versions(tables, name),
     }
 
 
-def _shown(row: Row, theme: Theme) -> Row:
-    described = theme.tables.get(row["table"])
-    counts = {name: row[name] for name in ("rows", "added", "changed", "removed", "delta_version")}
-    if described is None:
-        return counts
-    return counts | {"key": list(described.key), "description": described.description.strip()}
+def _summary(name: str, theme: Theme | None, rows: Sequence[Row]) -> Row:
+    """What every listing of a library says; of one that was never built the tables it is to have, without numbers."""
+    unbuilt: Row = dict.fromkeys(COUNTS)
+    counts = {row["table"]: {column: row[column] for column in COUNTS} for row in rows}
+    return {
+        "name": name,
+        "title": f"{theme.title.zh} {theme.title.en}" if theme else None,
+        "owner": theme.owner if theme else None,
+        "version": rows[0]["version"] if rows else None,
+        "built_at_utc": rows[0]["built_at_utc"] if rows else None,
+        "tables": counts or {table: dict(unbuilt) for table in (theme.tables if theme else ())},
+        "quality": {"rules": [rule for row in rows for rule in json.loads(row["quality"])["rules"]]},
+    }
 
 
-def _title(theme: Theme | None) -> str | None:
-    return f"{theme.title.zh} {theme.title.en}" if theme else None
+def _described(theme: Theme | None, table: str) -> Row:
+    spec = theme.tables.get(table) if theme else None
+    return {"key": list(spec.key), "description": spec.description.strip()} if spec else {}
+
+
+def _versions(tables: Tables, library: str) -> list[Row]:
+    """All versions of a library, the newest first."""
+    recorded = tables.dataset("library_versions").to_table(
+        columns=["version", "built_at_utc", "run_id"], filter=pc.field("library") == library
+    )
+    found = {row["version"]: row for row in recorded.to_pylist()}
+    return [found[version] for version in sorted(found, reverse=True)]

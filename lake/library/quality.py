@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lake.errors import SettingsError
+from lake.library.compare import first_row
+from lake.library.spark_errors import spark_errors
 from lake.library.spec import Rule, TableSpec, nearest
 from lake.model import Row
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column
+    from pyspark.sql import Column, DataFrame
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,19 @@ class Finding:
         }
 
 
-def rule_columns(table: str, spec: TableSpec, columns: Sequence[str]) -> list[Column]:
-    """One aggregate a rule, in the order of the rules: rows that break it, or for ``min_rows`` all rows."""
-    return [_failed_rows(table, rule, columns) for rule in spec.quality]
+def row_marks(what: str, spec: TableSpec, frame: DataFrame) -> dict[str, Column]:
+    """Of each rule that looks at single rows: a condition that is true of the rows that break it."""
+    marks = ((rule.name, _breaks(f"{what}: rule {rule.name}", rule, frame)) for rule in spec.quality)
+    return {name: mark for name, mark in marks if mark is not None}
 
 
-def findings(table: str, spec: TableSpec, counts: Sequence[int]) -> list[Finding]:
-    """The rules' results from the aggregates of ``rule_columns``."""
-    result = []
-    for rule, count in zip(spec.quality, counts, strict=True):
-        failed = max(0, rule.min_rows - count) if rule.min_rows is not None else count
-        result.append(Finding(table, rule.name, rule.severity, failed == 0, failed))
-    return result
+def findings(table: str, spec: TableSpec, frame: DataFrame, rows: int, marked: Mapping[str, int]) -> list[Finding]:
+    """What the rules say of a table with so many rows, of which so many break each rule of ``row_marks``."""
+    broken = {**marked, **_repeated_rows(spec, frame)}
+    for rule in spec.quality:
+        if rule.min_rows is not None:
+            broken[rule.name] = max(0, rule.min_rows - rows)
+    return [Finding(table, r.name, r.severity, broken[r.name] == 0, broken[r.name]) for r in spec.quality]
 
 
 def require_columns(what: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
@@ -57,22 +60,34 @@ def require_columns(what: str, wanted: Sequence[str], columns: Sequence[str]) ->
             raise SettingsError(f"{what}: the SELECT yields no column {name!r}{nearest(name, columns)}")
 
 
-def _failed_rows(table: str, rule: Rule, columns: Sequence[str]) -> Column:
+def _breaks(what: str, rule: Rule, frame: DataFrame) -> Column | None:
     from pyspark.sql import functions as F
 
-    what = f"table {table}: rule {rule.name}"
+    require_columns(what, rule.not_null or rule.unique or (), frame.columns)
     if rule.not_null is not None:
-        require_columns(what, rule.not_null, columns)
         unknown = F.lit(False)
         for name in rule.not_null:
             unknown = unknown | F.col(name).isNull()
-        return F.count_if(unknown)
-    if rule.unique is not None:
-        require_columns(what, rule.unique, columns)
+        return unknown
+    if rule.check is None:
+        return None
+    with spark_errors(what):
+        check = F.expr(rule.check)
+        kind = frame.select(check).dtypes[0][1]
+    if kind != "boolean":
+        raise SettingsError(f"{what}: {rule.check!r} is no condition but a {kind}: write what must hold, as a > 0")
+    return ~check
+
+
+def _repeated_rows(spec: TableSpec, frame: DataFrame) -> dict[str, int]:
+    """Rows too many of each rule ``unique``: a pass of its own, for those tables that have such a rule."""
+    from pyspark.sql import functions as F
+
+    wanted = {rule.name: rule.unique for rule in spec.quality if rule.unique is not None}
+    counts = []
+    for columns in wanted.values():
         known = F.lit(True)
-        for name in rule.unique:
+        for name in columns:
             known = known & F.col(name).isNotNull()
-        return F.count_if(known) - F.count_distinct(*(F.col(name) for name in rule.unique))
-    if rule.min_rows is not None:
-        return F.count(F.lit(1))
-    return F.count_if(~F.expr(str(rule.check)))
+        counts.append(F.count_if(known) - F.count_distinct(*(F.col(name) for name in columns)))
+    return dict(zip(wanted, first_row(frame.agg(*counts)), strict=True)) if counts else {}

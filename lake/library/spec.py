@@ -131,8 +131,12 @@ class Theme(_Frozen):
         return self
 
     def spec_hash(self) -> str:
-        """16 hexadecimal digits that change with anything the description says."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """16 hexadecimal digits that change with anything the description says, and with the analyses it reads."""
+        from lake.analysis.registry import ANALYSES
+
+        read = {a.table: [a.version, a.params_hash()] for a in ANALYSES.values() if a.table in self.inputs}
+        said = {**self.model_dump(mode="json"), "analyses": read}
+        text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
