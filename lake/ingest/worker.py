@@ -66,7 +66,7 @@ def run_ingest_task(context: IngestContext, payload: bytes) -> Iterator[bytes]:
     with tempfile.TemporaryDirectory(prefix="lake-", dir=context.staging_dir) as scratch:
         writer = PackWriter(
             context.store,
-            Path(context.staging_dir or scratch),
+            Path(scratch),
             target_bytes=context.pack_target_bytes,
             max_blob_bytes=context.max_blob_bytes,
         )
@@ -154,7 +154,9 @@ class _Task:
         landing.sniffed = sniff(head[:HEAD_BYTES], size_bytes=landing.size_bytes, name=landing.arrival.key, path=path)
         if landing.sha256 not in self.stored:
             self.stored.add(landing.sha256)
-            landing.blob = self.writer.add_large(landing.sha256, path, landing.sniffed.content_type)
+            landing.blob = self.writer.add_large(
+                landing.sha256, path, landing.sniffed.content_type, landing.arrival.device_id
+            )
 
     def _spool(self, call_id: str, head: bytes, stream: BinaryIO) -> Path:
         """Copy a large recording to a local file, a chunk at a time: hashed, stored and probed from there."""

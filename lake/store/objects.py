@@ -1,57 +1,50 @@
 """The object store: a folder or a bucket behind one narrow protocol; obstore does the work for both.
 
-Keys are relative, ``/`` between parts. Foreign errors are translated here and nowhere else.
+Keys are relative, ``/`` between parts. Foreign errors are translated by ``lake.store.foreign`` and nowhere else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
-import tempfile
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lake.errors import (
-    AccessDenied,
-    LakeError,
-    NotFound,
-    StoreError,
-    StoreUnavailable,
-    UsageError,
-)
+from lake.errors import AlreadyExists, NotFound, StoreUnavailable, UsageError
+from lake.store.foreign import STAGING, checked, errors, lacks_bucket
+from lake.store.readable import COALESCE_BYTES, ObjectInfo, Readable
 
 if TYPE_CHECKING:
     from lake.settings import S3Settings
 
-COALESCE_BYTES = 256 * 1024
-STAGING = ".staging"
-"""Folder below a folder root for files that are not yet objects; on the same filesystem, so that linking is enough."""
+__all__ = ["COALESCE_BYTES", "BucketStore", "FolderStore", "ObjectInfo", "ObjectStore", "open_store"]
 
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """One object of a store."""
-
-    key: str
-    size_bytes: int
-    etag: str | None = None
+_SINGLE_PUT_BYTES = 64 * 1024**2
 
 
 class ObjectStore(Protocol):
     """What the lake asks of a store. Pickles; a client is opened where it is used."""
 
-    root: str
+    @property
+    def root(self) -> str: ...
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object whole or not at all; a file may be taken over by a hard link."""
         ...
 
     def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        """Write an object unless there is one; exactly one of several callers gets True."""
+        """Write an object unless there is one; exactly one of several callers gets True.
+
+        A bucket keeps this promise up to 64 MiB. Above, where a create is an upload in parts, callers that race may
+        all get True and the last one's bytes stay: such keys are named by their content.
+        """
         ...
 
     def get(self, key: str) -> bytes: ...
@@ -64,7 +57,9 @@ class ObjectStore(Protocol):
         """Several (offset, length) ranges of one object; near ones are fetched in one request."""
         ...
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]: ...
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Objects below a prefix of whole parts (``packs`` is not ``packs2/…``); none is no error."""
+        ...
 
     def stat(self, key: str) -> ObjectInfo: ...
 
@@ -82,69 +77,8 @@ def open_store(root: str, s3: S3Settings | None = None) -> ObjectStore:
     return FolderStore(root.removeprefix("file://"))
 
 
-class _Objects:
-    """What both stores share; ``_client`` and ``_place`` are theirs."""
-
-    root: str
-
-    @property
-    def _client(self) -> Any:
-        raise NotImplementedError
-
-    def get(self, key: str) -> bytes:
-        import obstore
-
-        with _errors(self.root, key):
-            return bytes(obstore.get(self._client, _checked(key)).bytes())
-
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
-        return self.get_ranges(key, [(offset, length)])[0]
-
-    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        import obstore
-
-        wanted = [(offset, length) for offset, length in ranges if length]
-        if not wanted:
-            return [b"" for _ in ranges]
-        with _errors(self.root, key):
-            found = obstore.get_ranges(
-                self._client,
-                _checked(key),
-                starts=[offset for offset, _ in wanted],
-                lengths=[length for _, length in wanted],
-                coalesce=COALESCE_BYTES,
-            )
-            chunks = [bytes(chunk) for chunk in found]
-        for (offset, length), chunk in zip(wanted, chunks, strict=True):
-            if len(chunk) != length:
-                raise StoreError(f"{self.root}/{key} ends before byte {offset + length}: the object is cut off")
-        filled = iter(chunks)
-        return [next(filled) if length else b"" for _, length in ranges]
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        import obstore
-
-        with _errors(self.root, prefix):
-            for page in obstore.list(self._client, _checked(prefix.rstrip("/")) or None, chunk_size=1000):
-                for entry in page:
-                    yield ObjectInfo(entry["path"], int(entry["size"]), entry.get("e_tag"))
-
-    def stat(self, key: str) -> ObjectInfo:
-        import obstore
-
-        with _errors(self.root, key):
-            entry = obstore.head(self._client, _checked(key))
-        return ObjectInfo(key, int(entry["size"]), entry.get("e_tag"))
-
-    def delete(self, key: str) -> None:
-        import obstore
-
-        with contextlib.suppress(NotFound), _errors(self.root, key):
-            obstore.delete(self._client, _checked(key))
-
-
 @dataclass(frozen=True)
-class FolderStore(_Objects):
+class FolderStore(Readable):
     """Objects as files below a folder."""
 
     root: str
@@ -153,8 +87,9 @@ class FolderStore(_Objects):
     def _client(self) -> Any:
         from obstore.store import LocalStore
 
-        with _errors(self.root, ""):
-            Path(self.root).mkdir(parents=True, exist_ok=True)
+        with errors(self.root):
+            if not Path(self.root).is_dir():
+                raise NotFound(f"no folder {self.root}: check the root")
             return LocalStore(self.root)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -164,50 +99,60 @@ class FolderStore(_Objects):
         object.__setattr__(self, "root", state["root"])
 
     def put(self, key: str, data: bytes | Path) -> None:
-        with _errors(self.root, key), self._staged(data) as staged:
-            target = self._path(key)
-            Path(staged).replace(target)
+        checked(key)
+        with errors(self.root, key), self._staged(data) as staged:
+            target = self._target(key)
+            staged.replace(target)
             _sync_folder(target.parent)
 
     def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        with _errors(self.root, key), self._staged(data) as staged:
-            target = self._path(key)
+        checked(key)
+        with errors(self.root, key), self._staged(data) as staged:
+            target = self._target(key)
             try:
-                os.link(staged, target)
+                target.hardlink_to(staged)
             except FileExistsError:
                 return False
             _sync_folder(target.parent)
             return True
 
-    def _path(self, key: str) -> Path:
-        target = Path(self.root, _checked(key))
+    def delete(self, key: str) -> None:
+        with errors(self.root, key):
+            target = Path(self.root, checked(key))
+            try:
+                target.unlink()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return
+            _sync_folder(target.parent)
+
+    def _target(self, key: str) -> Path:
+        """The file of a key, in a folder that is there and stays there when the power fails."""
+        target = Path(self.root, key)
+        missing = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            _sync_folder(folder.parent)
         return target
 
     @contextlib.contextmanager
-    def _staged(self, data: bytes | Path) -> Iterator[str]:
+    def _staged(self, data: bytes | Path) -> Iterator[Path]:
         """The content as a synced file on the root's filesystem; what is left of it afterwards is removed."""
-        staging = Path(self.root, STAGING)
-        staging.mkdir(parents=True, exist_ok=True)
-        name = tempfile.mktemp(dir=staging, prefix="put-")  # noqa: S306  (created exclusively below)
+        name = Path(self.root, STAGING, f"put-{uuid.uuid4().hex}")
+        name.parent.mkdir(parents=True, exist_ok=True)
         try:
             if isinstance(data, Path):
                 _link_or_copy(data, name)
             else:
-                with Path(name).open("xb") as out:
+                with name.open("xb") as out:
                     out.write(data)
-            descriptor = os.open(name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _sync(name, os.O_RDONLY)
             yield name
         finally:
-            Path(name).unlink(missing_ok=True)
+            name.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
-class BucketStore(_Objects):
+class BucketStore(Readable):
     """Objects of an S3 bucket below a prefix."""
 
     root: str
@@ -215,25 +160,36 @@ class BucketStore(_Objects):
 
     @cached_property
     def _client(self) -> Any:
+        return self._opened(self.s3.max_retries)
+
+    @cached_property
+    def _once(self) -> Any:
+        """A client that does not try again by itself: for conditional creates."""
+        return self._opened(0)
+
+    def _opened(self, max_retries: int) -> Any:
         from obstore.store import S3Store
 
+        endpoint = self.s3.endpoint_url
+        if endpoint and not re.match(r"https?://[^/]", endpoint):
+            raise UsageError(f"endpoint {endpoint!r} is no address: write http://host:port (AWS_ENDPOINT_URL)")
         bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
         seconds = f"{self.s3.request_timeout_s:g}s"
         options: dict[str, Any] = {
             "bucket": bucket,
-            "endpoint": self.s3.endpoint_url,
+            "endpoint": endpoint,
             "region": self.s3.region,
             "access_key_id": self.s3.access_key_id,
-            "secret_access_key": self.s3.secret,
+            "secret_access_key": self.s3.secret if self.s3.access_key_id else None,
             "skip_signature": None if self.s3.access_key_id else True,
             "virtual_hosted_style_request": False,
             "conditional_put": "etag",
         }
-        with _errors(self.root, ""):
+        with errors(self.root):
             return S3Store(
                 prefix=prefix or None,
                 client_options={"allow_http": True, "timeout": seconds, "connect_timeout": "5s"},
-                retry_config={"max_retries": self.s3.max_retries},
+                retry_config={"max_retries": max_retries},
                 **{key: value for key, value in options.items() if value is not None},
             )
 
@@ -247,81 +203,65 @@ class BucketStore(_Objects):
     def put(self, key: str, data: bytes | Path) -> None:
         import obstore
 
-        with _errors(self.root, key):
-            obstore.put(self._client, _checked(key), data)
+        with errors(self.root, key):
+            obstore.put(self._client, checked(key), data)
 
     def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
-        with _errors(self.root, key):
+        if isinstance(data, Path) and data.stat().st_size > _SINGLE_PUT_BYTES:
+            return self._put_large(key, data)
+        for attempt in range(self.s3.max_retries + 1):
             try:
-                # Conditions hold for one PUT, not for a multipart upload; a blob is addressed by its content, so a
-                # large one that is there already needs no second upload and a lost race writes equal bytes.
-                if isinstance(data, Path) and data.stat().st_size > _SINGLE_PUT_BYTES:
-                    return self._put_large(key, data)
-                obstore.put(self._client, _checked(key), data, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                return False
-        return True
+                self._create(key, data)
+                return True
+            except AlreadyExists:
+                # Only where the answer to an earlier try was lost can the object be our own.
+                return attempt > 0 and self.get(key) == (data if isinstance(data, bytes) else data.read_bytes())
+            except StoreUnavailable:
+                if attempt == self.s3.max_retries:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _create(self, key: str, data: bytes | Path) -> None:
+        import obstore
+
+        with errors(self.root, key):
+            obstore.put(self._once, checked(key), data, mode="create", use_multipart=False)
 
     def _put_large(self, key: str, path: Path) -> bool:
-        import obstore
-
+        """Conditions hold for one PUT, not for an upload in parts: see the protocol."""
         try:
             self.stat(key)
         except NotFound:
-            obstore.put(self._client, _checked(key), path, use_multipart=True)
+            self.put(key, path)
             return True
         return False
 
+    def delete(self, key: str) -> None:
+        import obstore
 
-_SINGLE_PUT_BYTES = 64 * 1024**2
+        try:
+            with errors(self.root, key):
+                obstore.delete(self._client, checked(key))
+        except NotFound as error:
+            if lacks_bucket(error.__cause__):
+                raise
 
 
-def _checked(key: str) -> str:
-    if key.startswith("/") or ".." in key.split("/"):
-        raise UsageError(f"key {key!r} leaves the root")
-    return key
-
-
-def _link_or_copy(source: Path, target: str) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
-        os.link(source, target)
+        target.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _errors(root: str, key: str) -> Iterator[None]:
-    """Translates what obstore and the operating system raise, into one line each."""
-    from obstore import exceptions as foreign
-
-    place = f"{root.rstrip('/')}/{key}" if key else root
-    try:
-        yield
-    except LakeError:
-        raise
-    except (FileNotFoundError, foreign.NotFoundError) as error:
-        said = str(error)
-        if "NoSuchBucket" in said:
-            raise NotFound(f"no bucket for {root}: `lake --root {root} init` creates it, or check its name") from error
-        raise NotFound(f"no object {place}") from error
-    except (PermissionError, foreign.PermissionDeniedError, foreign.UnauthenticatedError) as error:
-        raise AccessDenied(f"access to {place} is denied: check the keys (AWS_ACCESS_KEY_ID …) or rights") from error
-    except (foreign.BaseError, OSError) as error:
-        said = str(error)
-        first = " ".join(said.split("\n\nDebug source")[0].split())[:300]
-        if any(word in said for word in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403")):
-            raise AccessDenied(f"access to {place} is denied: check the keys (AWS_ACCESS_KEY_ID …)") from error
-        if any(word in said for word in ("error sending request", "Connect", "timed out", "dns")):
-            raise StoreUnavailable(f"no answer from the store of {root}: check the endpoint; {first}") from error
-        raise StoreError(f"{place}: {first}") from error

@@ -3,10 +3,10 @@
     pack    = file header, frame*, footer, trailer
     header  = "PLPK" u16 version u16 0
     frame   = "PLFR" u32 payload length, u32 original size, u32 crc32c of payload, 32 bytes sha256 of the original,
-              u8 codec, u8 n, u8 m, u8 0, u32 crc32c of all before and of the names; n bytes content type,
-              m bytes device id; payload
-    footer  = zlib of (name table, then per blob: 32 bytes sha256, u64 payload offset, u32 payload length,
-              u32 original size, u32 crc32c, u8 codec, u16 content type, u16 device)
+              u8 codec, u8 n, u8 m, u8 0, u32 crc32c of (u64 place of this frame in the pack, all before, the names);
+              n bytes content type, m bytes device id; payload
+    footer  = zlib of msgpack [names, records]; a record is 32 bytes sha256, u64 payload offset, u32 payload length,
+              u32 original size, u32 crc32c, u8 codec, u16 content type, u16 device (numbers in names)
     trailer = u64 footer offset, u32 footer length, u32 crc32c of footer, u32 blobs, u16 version, u16 0, "PLPKEND1"
 
 All numbers are little-endian. A pack is rebuilt from its footer, or from its frames when that is destroyed. The
@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import google_crc32c
 import msgpack
@@ -29,11 +30,16 @@ VERSION = 1
 FILE_HEADER = struct.Struct("<4sHH")
 FRAME = struct.Struct("<4sIII32sBBBB")
 FRAME_CRC = struct.Struct("<I")
+PLACE = struct.Struct("<Q")
 ENTRY = struct.Struct("<32sQIIIBHH")
 TRAILER = struct.Struct("<QIIIHH8s")
 FILE_MAGIC, FRAME_MAGIC, END_MAGIC = b"PLPK", b"PLFR", b"PLPKEND1"
 FRAME_HEADER_BYTES = FRAME.size + FRAME_CRC.size
 MAX_NAME_BYTES = 255
+MAX_FRAME_HEADER_BYTES = FRAME_HEADER_BYTES + 2 * MAX_NAME_BYTES
+MAX_BLOBS = 32_000
+"""In one pack: its two names a blob still have numbers of 16 bits, and its footer stays below 2 MB."""
+MAX_PAYLOAD_BYTES = (1 << 32) - 1
 MAX_FOOTER_BYTES = 1 << 30
 
 CODECS = {"raw": 0}
@@ -55,6 +61,15 @@ class Entry:
     device_id: str | None
 
 
+class Trailer(NamedTuple):
+    """What a pack's last bytes say of its footer."""
+
+    footer_offset: int
+    footer_length: int
+    crc32c: int
+    blobs: int
+
+
 def crc32c(data: bytes) -> int:
     """CRC-32C of bytes."""
     return int(google_crc32c.value(data))
@@ -64,12 +79,18 @@ def file_header() -> bytes:
     return FILE_HEADER.pack(FILE_MAGIC, VERSION, 0)
 
 
+def short_name(name: str | None) -> str | None:
+    """A name as a pack holds it: at most 255 bytes of UTF-8, whole characters; the empty one is no name."""
+    encoded = (name or "").encode("utf-8", "replace")[:MAX_NAME_BYTES]
+    return encoded.decode("utf-8", "ignore") or None
+
+
 def frame_header(
-    payload: bytes, size_bytes: int, sha256: str, codec: str, content_type: str, device: str | None
+    at: int, payload: bytes, size_bytes: int, sha256: str, codec: str, content_type: str, device: str | None
 ) -> bytes:
-    """The bytes before a payload."""
-    kind = content_type.encode()[:MAX_NAME_BYTES]
-    name = (device or "").encode()[:MAX_NAME_BYTES]
+    """The bytes before a payload, for a frame that begins ``at`` bytes into the pack."""
+    kind = (short_name(content_type) or "").encode()
+    name = (short_name(device) or "").encode()
     fixed = FRAME.pack(
         FRAME_MAGIC,
         len(payload),
@@ -81,7 +102,12 @@ def frame_header(
         len(name),
         0,
     )
-    return fixed + FRAME_CRC.pack(crc32c(fixed + kind + name)) + kind + name
+    return fixed + FRAME_CRC.pack(_frame_crc(at, fixed, kind + name)) + kind + name
+
+
+def _frame_crc(at: int, fixed: bytes, names: bytes) -> int:
+    """Checksum of a frame header and of its place: the frames of a pack that is stored as a blob are none of ours."""
+    return crc32c(PLACE.pack(at) + fixed + names)
 
 
 def footer_and_trailer(entries: Sequence[Entry], footer_offset: int) -> bytes:
@@ -103,27 +129,37 @@ def footer_and_trailer(entries: Sequence[Entry], footer_offset: int) -> bytes:
     return footer + trailer
 
 
-def parse_trailer(data: bytes, pack_size_bytes: int) -> tuple[int, int, int]:
-    """(footer offset, footer length, crc) from a pack's last bytes; ``IntegrityError`` when they are no trailer."""
+def parse_file_header(data: bytes) -> None:
+    """``IntegrityError`` when the first bytes of an object are not those of a pack this lake reads."""
+    if len(data) < FILE_HEADER.size or data[:4] != FILE_MAGIC:
+        raise IntegrityError("no pack: its first bytes are damaged or another format's")
+    _, version, _ = FILE_HEADER.unpack(data[: FILE_HEADER.size])
+    _require_version(version)
+
+
+def parse_trailer(data: bytes, pack_size_bytes: int) -> Trailer:
+    """The trailer in a pack's last bytes; ``IntegrityError`` when they hold none."""
     if len(data) < TRAILER.size:
         raise IntegrityError("pack has no trailer: it is cut off")
-    offset, length, crc, _, version, _, magic = TRAILER.unpack(data[-TRAILER.size :])
+    offset, length, crc, blobs, version, _, magic = TRAILER.unpack(data[-TRAILER.size :])
     if magic != END_MAGIC or offset + length + TRAILER.size != pack_size_bytes or length > MAX_FOOTER_BYTES:
         raise IntegrityError("pack has no trailer: it is cut off or damaged at its end")
-    if version != VERSION:
-        raise IntegrityError(f"pack is of format version {version}, this lake reads {VERSION}")
-    return offset, length, crc
+    _require_version(version)
+    return Trailer(offset, length, crc, blobs)
 
 
-def parse_footer(data: bytes, crc: int) -> list[Entry]:
+def parse_footer(data: bytes, trailer: Trailer) -> list[Entry]:
     """Entries of a footer; ``IntegrityError`` when it is not what was written."""
-    if crc32c(data) != crc:
+    if crc32c(data) != trailer.crc32c:
         raise IntegrityError("pack footer is damaged: its checksum differs")
     try:
         names, records = msgpack.unpackb(zlib.decompress(data))
-        return [_entry(fields, names) for fields in ENTRY.iter_unpack(records)]
-    except (zlib.error, ValueError, struct.error, IndexError, KeyError, TypeError) as error:
+        entries = [_entry(fields, names) for fields in ENTRY.iter_unpack(records)]
+    except (zlib.error, msgpack.UnpackException, ValueError, struct.error, LookupError, TypeError) as error:
         raise IntegrityError(f"pack footer is damaged: {error}") from error
+    if len(entries) != trailer.blobs or any(e.offset + e.length > trailer.footer_offset for e in entries):
+        raise IntegrityError("pack footer is damaged: it names blobs that the pack cannot hold")
+    return entries
 
 
 def _entry(fields: tuple[bytes, int, int, int, int, int, int, int], names: list[str]) -> Entry:
@@ -131,32 +167,27 @@ def _entry(fields: tuple[bytes, int, int, int, int, int, int, int], names: list[
     return Entry(sha256.hex(), offset, length, size_bytes, crc, CODEC_NAMES[codec], names[kind], names[device] or None)
 
 
-def parse_frame(data: bytes, at: int, base: int = 0) -> Entry | None:
-    """The frame header at a position of a buffer that starts ``base`` bytes into the pack; None when there is none."""
-    if data[at : at + 4] != FRAME_MAGIC or len(data) < at + FRAME_HEADER_BYTES:
+def _require_version(version: int) -> None:
+    if version != VERSION:
+        raise IntegrityError(f"pack is of format version {version}, this lake reads {VERSION}")
+
+
+def parse_frame(data: bytes, at: int) -> Entry | None:
+    """The frame whose header these bytes begin with, ``at`` bytes into the pack; None when they are no header."""
+    if data[:4] != FRAME_MAGIC or len(data) < FRAME_HEADER_BYTES:
         return None
-    fixed = data[at : at + FRAME.size]
+    fixed = data[: FRAME.size]
     _, length, size_bytes, crc, sha256, codec, kind_length, device_length, _ = FRAME.unpack(fixed)
-    names_at = at + FRAME_HEADER_BYTES
-    names = data[names_at : names_at + kind_length + device_length]
-    (header_crc,) = FRAME_CRC.unpack(data[at + FRAME.size : names_at])
-    if crc32c(fixed + names) != header_crc or codec not in CODEC_NAMES:
+    names = data[FRAME_HEADER_BYTES : FRAME_HEADER_BYTES + kind_length + device_length]
+    (header_crc,) = FRAME_CRC.unpack(data[FRAME.size : FRAME_HEADER_BYTES])
+    if _frame_crc(at, fixed, names) != header_crc or codec not in CODEC_NAMES:
         return None
-    payload_at = base + names_at + kind_length + device_length
-    kind, device = names[:kind_length].decode(), names[kind_length:].decode()
-    return Entry(sha256.hex(), payload_at, length, size_bytes, crc, CODEC_NAMES[codec], kind, device or None)
-
-
-def scan_frames(data: bytes, base: int = 0) -> Iterator[Entry]:
-    """Every whole frame header in a buffer, also past damaged ones: what an index is rebuilt from."""
-    at = data.find(FRAME_MAGIC)
-    while at >= 0:
-        entry = parse_frame(data, at, base)
-        if entry is not None:
-            yield entry
-        # Not past the payload: a damaged length must not hide the frames behind it. A payload that is a pack itself
-        # is told apart by whoever reads the payloads of overlapping entries; see lake.store.index.
-        at = data.find(FRAME_MAGIC, at + 4)
+    try:
+        kind, device = names[:kind_length].decode(), names[kind_length:].decode()
+    except UnicodeDecodeError:
+        return None
+    offset = at + FRAME_HEADER_BYTES + len(names)
+    return Entry(sha256.hex(), offset, length, size_bytes, crc, CODEC_NAMES[codec], kind, device or None)
 
 
 def decoded(payload: bytes, codec: str) -> bytes:

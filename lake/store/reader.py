@@ -11,14 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from lake.errors import IntegrityError, LakeError
+from lake.errors import AccessDenied, IntegrityError, LakeError
 from lake.model import BlobRef
 from lake.store.objects import COALESCE_BYTES, ObjectStore
 from lake.store.pack import crc32c, decoded
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 PREFETCH_REQUESTS = 2
-"""Requests fetched ahead: memory is bounded by this many times ``MAX_REQUEST_BYTES``."""
+"""Requests that wait for the reader; one more is being fetched and one is being read, so memory is bounded by this
+many and two times ``MAX_REQUEST_BYTES`` (or the largest blob, where that is more)."""
 
 
 def read_blob(store: ObjectStore, ref: BlobRef) -> bytes:
@@ -42,22 +43,28 @@ def scan(store: ObjectStore, refs: Iterable[BlobRef]) -> Iterator[tuple[BlobRef,
     A damaged blob comes as an ``IntegrityError`` and costs only itself; a dead store raises.
     """
     requests = _requests(sorted(refs, key=lambda ref: (ref.pack_uri, ref.offset)))
-    fetched: queue.Queue[tuple[_Request, bytes | LakeError] | None] = queue.Queue(PREFETCH_REQUESTS)
+    fetched: queue.Queue[_Fetched] = queue.Queue(PREFETCH_REQUESTS)
     stop = threading.Event()
 
     def fetch() -> None:
-        for request in requests:
-            if stop.is_set():
-                return
-            _put(fetched, stop, (request, _fetched(store, request)))
-        _put(fetched, stop, None)
+        try:
+            for request in requests:
+                if stop.is_set():
+                    return
+                _put(fetched, stop, (request, _fetched(store, request)))
+            _put(fetched, stop, None)
+        except BaseException as error:
+            # Whatever ends this thread is raised where the blobs are waited for, else they are waited for without end.
+            _put(fetched, stop, error)
 
     thread = threading.Thread(target=fetch, name="lake-prefetch", daemon=True)
     thread.start()
     try:
         while (item := fetched.get()) is not None:
-            request, data = item
-            yield from _split(store, request, data)
+            if isinstance(item, BaseException):
+                raise item
+            yield from _split(store, *item)
+            del item
     finally:
         stop.set()
         with suppress(queue.Empty):
@@ -74,6 +81,10 @@ class _Request:
     offset: int
     length: int
     refs: tuple[BlobRef, ...]
+
+
+_Fetched = tuple[_Request, bytes | LakeError] | BaseException | None
+"""A request with its answer, what ended the thread that fetches, or None after the last request."""
 
 
 def _requests(refs: list[BlobRef]) -> Iterator[_Request]:
@@ -106,11 +117,7 @@ def _fetched(store: ObjectStore, request: _Request) -> bytes | LakeError:
         return error
 
 
-def _put(
-    fetched: queue.Queue[tuple[_Request, bytes | LakeError] | None],
-    stop: threading.Event,
-    item: tuple[_Request, bytes | LakeError] | None,
-) -> None:
+def _put(fetched: queue.Queue[_Fetched], stop: threading.Event, item: _Fetched) -> None:
     while not stop.is_set():
         try:
             fetched.put(item, timeout=0.2)
@@ -122,7 +129,7 @@ def _put(
 def _split(
     store: ObjectStore, request: _Request, data: bytes | LakeError
 ) -> Iterator[tuple[BlobRef, bytes | IntegrityError]]:
-    if isinstance(data, LakeError) and data.retryable:
+    if isinstance(data, LakeError) and _is_dead(data):
         raise data
     for ref in request.refs:
         try:
@@ -135,9 +142,14 @@ def _split(
         except IntegrityError as error:
             yield ref, error
         except LakeError as error:
-            if error.retryable:
+            if _is_dead(error):
                 raise
             yield ref, IntegrityError(f"blob {ref.sha256} cannot be read: {error}")
+
+
+def _is_dead(error: LakeError) -> bool:
+    """Whether the store cannot be used at all, rather than one object of it."""
+    return error.retryable or isinstance(error, AccessDenied)
 
 
 def _verified(store: ObjectStore, ref: BlobRef, payload: bytes) -> bytes:

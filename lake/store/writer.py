@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from lake.errors import IntegrityError
+from lake.errors import IntegrityError, StoreError, UsageError
 from lake.model import BlobRef
 from lake.store import pack
+from lake.store.about import about, about_key
 from lake.store.objects import ObjectStore
 
 
@@ -41,37 +44,55 @@ class PackWriter:
 
     def add(self, sha256: str, data: bytes, content_type: str, device_id: str | None = None) -> BlobRef:
         """Append one blob to the open pack."""
-        if self._written >= self.target_bytes:
+        if len(data) >= self.max_blob_bytes:
+            raise UsageError(
+                f"blob {sha256} has {len(data):,} bytes: from {self.max_blob_bytes:,} on it is a large one"
+            )
+        if self._written >= self.target_bytes or len(self._entries) >= pack.MAX_BLOBS:
             self.flush()
-        out = self._file or self._start()
-        header = pack.frame_header(data, len(data), sha256, "raw", content_type, device_id)
-        out.write(header)
-        out.write(data)
-        crc = int.from_bytes(header[12:16], "little")
+        with self._room():
+            out = self._file or self._start()
+            header = pack.frame_header(self._written, data, len(data), sha256, "raw", content_type, device_id)
+            out.write(header)
+            out.write(data)
         entry = pack.Entry(
-            sha256, self._written + len(header), len(data), len(data), crc, "raw", content_type, device_id
+            sha256,
+            self._written + len(header),
+            len(data),
+            len(data),
+            pack.crc32c(data),
+            "raw",
+            pack.short_name(content_type) or "",
+            pack.short_name(device_id),
         )
         self._entries.append(entry)
         self._written += len(header) + len(data)
         return blob_ref(self._key, entry)
 
-    def add_large(self, sha256: str, path: Path, content_type: str) -> BlobRef:
-        """Store one large blob under ``blobs/<aa>/<sha256>``, created only if absent, and verify that it is whole."""
+    def add_large(self, sha256: str, path: Path, content_type: str, device_id: str | None = None) -> BlobRef:
+        """Store one large blob under ``blobs/<aa>/<sha256>``, created only if absent, and verify that it is whole.
+
+        What a pack's frame says of a small blob lies beside it, and is written first: see ``lake.store.about``.
+        """
         key = large_key(sha256)
         size_bytes = path.stat().st_size
-        crc = _crc_of(path)
+        ref = BlobRef(sha256, size_bytes, key, 0, size_bytes, "raw", _crc_of(path), content_type)
+        self.store.put(about_key(key), about(ref, device_id))
         self.store.put_if_absent(key, path)
         found = self.store.stat(key).size_bytes
         if found != size_bytes:
-            raise IntegrityError(f"{self.store.root}/{key} has {found} bytes, {size_bytes} were written")
-        return BlobRef(sha256, size_bytes, key, 0, size_bytes, "raw", crc, content_type)
+            raise IntegrityError(
+                f"{self.store.root}/{key} has {found} bytes, {size_bytes} were written: restore it from a replica"
+            )
+        return ref
 
     def flush(self) -> None:
         """Finish, upload and verify the open pack."""
         if self._file is None:
             return
-        self._file.write(pack.footer_and_trailer(self._entries, self._written))
-        self._file.close()
+        with self._room():
+            self._file.write(pack.footer_and_trailer(self._entries, self._written))
+            self._file.close()
         size_bytes = self._path.stat().st_size
         self.store.put(self._key, self._path)
         self._path.unlink()
@@ -91,14 +112,22 @@ class PackWriter:
         self._written = pack.FILE_HEADER.size
         return self._file
 
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"no pack can be spooled in {self.staging_dir}: {error.strerror or error}") from error
+
     def _verify(self, size_bytes: int) -> None:
         """Read back what ends the pack: a lost part or a cut upload shows there."""
         found = self.store.stat(self._key).size_bytes
         if found != size_bytes:
             raise IntegrityError(f"{self.store.root}/{self._key} has {found} bytes, {size_bytes} were written")
         tail = self.store.get_range(self._key, size_bytes - pack.TRAILER.size, pack.TRAILER.size)
-        offset, length, crc = pack.parse_trailer(tail, size_bytes)
-        if pack.parse_footer(self.store.get_range(self._key, offset, length), crc) != self._entries:
+        trailer = pack.parse_trailer(tail, size_bytes)
+        footer = self.store.get_range(self._key, trailer.footer_offset, trailer.footer_length)
+        if pack.parse_footer(footer, trailer) != self._entries:
             raise IntegrityError(f"{self.store.root}/{self._key} does not name the blobs that were written")
 
 
@@ -116,9 +145,8 @@ def large_key(sha256: str) -> str:
 def _crc_of(path: Path) -> int:
     import google_crc32c
 
-    checksum = google_crc32c.Checksum()
-    with path.open("rb", buffering=0) as stream:
-        buffer = bytearray(4 * 1024 * 1024)
-        while count := stream.readinto(buffer):
-            checksum.update(bytes(memoryview(buffer)[:count]))
-    return int.from_bytes(checksum.digest(), "big")
+    crc = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(4 * 1024 * 1024):
+            crc = int(google_crc32c.extend(crc, chunk))
+    return crc

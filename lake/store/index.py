@@ -1,0 +1,179 @@
+"""Which blobs the store holds, told by its objects alone: what the table ``blobs`` is rebuilt from.
+
+A pack is read by its footer; where footer or trailer is destroyed, by its frames, whose payloads are verified. A large
+blob is read by the description beside it; where that is destroyed, by its own bytes. Memory is bounded by the entries
+of one pack and a window of ``CHUNK_BYTES``. No Spark, no tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import google_crc32c
+
+from lake.errors import AccessDenied, IntegrityError, NotFound, StoreError
+from lake.model import BlobRef
+from lake.store import pack
+from lake.store.about import SUFFIX, about_key, parse_about
+from lake.store.objects import ObjectInfo, ObjectStore
+from lake.store.writer import blob_ref
+
+CHUNK_BYTES = 4 * 1024 * 1024
+TAIL_BYTES = 256 * 1024
+"""Read from a pack's end at once: the trailer and, of most packs, the whole footer."""
+UNKNOWN_TYPE = "application/octet-stream"
+
+_LARGE_KEY = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+
+
+@dataclass
+class ObjectIndex:
+    """The blobs of one object of the store."""
+
+    key: str
+    way: Literal["footer", "frames", "about", "content", "none"]
+    """How it was read: a pack by footer or frames, a large blob by its description or content; or not at all."""
+    blobs: list[tuple[BlobRef, str | None]] = field(default_factory=list)
+    """Each with the id of its device."""
+    findings: list[str] = field(default_factory=list)
+    """What is damaged or lost in it, a line each."""
+
+
+def read_index(store: ObjectStore) -> Iterator[ObjectIndex]:
+    """The index of every pack and every large blob. What is damaged is a finding; a dead store raises."""
+    for entry in store.list("packs"):
+        yield _guarded(store, entry, index_pack)
+    for entry in store.list("blobs"):
+        if not entry.key.endswith(SUFFIX):
+            yield _guarded(store, entry, index_large)
+
+
+def _guarded(
+    store: ObjectStore, entry: ObjectInfo, index: Callable[[ObjectStore, ObjectInfo], ObjectIndex]
+) -> ObjectIndex:
+    try:
+        return index(store, entry)
+    except StoreError as error:
+        if error.retryable or isinstance(error, AccessDenied):
+            raise
+        return ObjectIndex(entry.key, "none", [], [f"{entry.key} cannot be read: {error}"])
+
+
+def index_pack(store: ObjectStore, entry: ObjectInfo) -> ObjectIndex:
+    """The blobs of one pack."""
+    size_bytes, trailer = entry.size_bytes, None
+    tail_at = max(0, size_bytes - TAIL_BYTES)
+    tail = store.get_range(entry.key, tail_at, size_bytes - tail_at)
+    try:
+        trailer = pack.parse_trailer(tail, size_bytes)
+        at, length = trailer.footer_offset, trailer.footer_length
+        footer = tail[at - tail_at :][:length] if at >= tail_at else store.get_range(entry.key, at, length)
+        blobs = [(blob_ref(entry.key, each), each.device_id) for each in pack.parse_footer(footer, trailer)]
+        return ObjectIndex(entry.key, "footer", blobs)
+    except IntegrityError as error:
+        found = _by_frames(_Window(store, entry), trailer.footer_offset if trailer else None)
+        if found.way == "none":
+            found.findings.append(f"{entry.key}: no blob can be found in it: {error}")
+        return found
+
+
+def index_large(store: ObjectStore, entry: ObjectInfo) -> ObjectIndex:
+    """The one blob of a large blob's object."""
+    named = _LARGE_KEY.fullmatch(entry.key)
+    if named is None:
+        return ObjectIndex(entry.key, "none", [], [f"{entry.key} is no key of a blob: it is not looked at"])
+    try:
+        ref, device_id = parse_about(store.get(about_key(entry.key)), entry.key)
+        if (ref.sha256, ref.size_bytes) == (named[2], entry.size_bytes):
+            return ObjectIndex(entry.key, "about", [(ref, device_id)])
+    except (IntegrityError, NotFound):
+        pass
+    crc, sha256 = _Window(store, entry).checksums(0, entry.size_bytes)
+    if sha256 != named[2]:
+        return ObjectIndex(entry.key, "none", [], [f"{entry.key} is not what was written"])
+    ref = BlobRef(sha256, entry.size_bytes, entry.key, 0, entry.size_bytes, "raw", crc, UNKNOWN_TYPE)
+    lost = f"{about_key(entry.key)} is lost or damaged: type and device of this blob are not known any more"
+    return ObjectIndex(entry.key, "content", [(ref, None)], [lost])
+
+
+def _by_frames(window: _Window, footer_offset: int | None) -> ObjectIndex:
+    found = ObjectIndex(window.key, "none")
+    at = pack.FILE_HEADER.size
+    while frame := _next_frame(window, at):
+        found.way = "frames"
+        place, entry = frame
+        if place > at:
+            found.findings.append(f"{window.key}: what lay between {at} and {place} is lost, one or more blobs")
+        # The header is right, so the length is: what is in a payload is never taken for a frame, damaged or not.
+        at = entry.offset + entry.length
+        if at > window.size_bytes:
+            found.findings.append(f"{window.key}: blob {entry.sha256} at {entry.offset} is cut off")
+            return found
+        if window.checksums(entry.offset, entry.length) == (entry.crc32c, entry.sha256):
+            found.blobs.append((blob_ref(window.key, entry), entry.device_id))
+        else:
+            found.findings.append(f"{window.key}: blob {entry.sha256} at {entry.offset} is not what was written")
+    if at < (footer_offset or 0) or window.read(at, 4) == pack.FRAME_MAGIC:
+        found.findings.append(f"{window.key}: what lay from {at} on is lost, one or more blobs")
+    return found
+
+
+def _next_frame(window: _Window, at: int) -> tuple[int, pack.Entry] | None:
+    """The first frame header at a place or after it, and where it is."""
+    place: int | None = at
+    while place is not None:
+        entry = pack.parse_frame(window.read(place, pack.MAX_FRAME_HEADER_BYTES), place)
+        if entry is not None:
+            return place, entry
+        place = window.find(pack.FRAME_MAGIC, place + 1)
+    return None
+
+
+class _Window:
+    """An object read from front to back, ``CHUNK_BYTES`` of it in memory."""
+
+    def __init__(self, store: ObjectStore, entry: ObjectInfo) -> None:
+        self.store = store
+        self.key = entry.key
+        self.size_bytes = entry.size_bytes
+        self._data = b""
+        self._at = 0
+
+    def read(self, at: int, length: int) -> bytes:
+        """The bytes at a place; fewer where the object ends."""
+        end = min(at + length, self.size_bytes)
+        if at >= end:
+            return b""
+        if not (self._at <= at and end <= self._at + len(self._data)):
+            self._load(at)
+        return self._data[at - self._at : end - self._at]
+
+    def find(self, wanted: bytes, at: int) -> int | None:
+        """Where some bytes are found first from a place on."""
+        while at + len(wanted) <= self.size_bytes:
+            self.read(at, len(wanted))
+            found = self._data.find(wanted, at - self._at)
+            if found >= 0:
+                return self._at + found
+            at = self._at + len(self._data) - len(wanted) + 1
+        return None
+
+    def checksums(self, at: int, length: int) -> tuple[int, str]:
+        """CRC-32C and sha256 of a stretch of any length."""
+        crc, sha256 = 0, hashlib.sha256()
+        end = at + length
+        while at < end:
+            self.read(at, 1)
+            piece = self._data[at - self._at : end - self._at]
+            crc = int(google_crc32c.extend(crc, piece))
+            sha256.update(piece)
+            at += len(piece)
+        return crc, sha256.hexdigest()
+
+    def _load(self, at: int) -> None:
+        self._data = self.store.get_range(self.key, at, min(CHUNK_BYTES, self.size_bytes - at))
+        self._at = at
