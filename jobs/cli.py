@@ -6,6 +6,7 @@ import base64
 import difflib
 import importlib
 import json
+import logging
 import math
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
-from lake.errors import LakeError, UsageError
+from lake.errors import LakeError, UsageError, is_interrupt
 
 VERBS = {
     "init": "jobs.init",
@@ -187,6 +188,9 @@ def main(argv: list[str] | None = None) -> None:
     asked = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
     invocation = Invocation(argv=arguments, json=asked)
     signal.signal(signal.SIGTERM, _interrupt)
+    if "--debug" not in arguments:
+        # What libraries log besides raising it: py4j a stack trace at Ctrl-C, for one.
+        logging.basicConfig(level=logging.CRITICAL)
     try:
         status = cli.main(args=arguments, prog_name="lake", standalone_mode=False, obj=invocation)
         sys.exit(status if isinstance(status, int) else 0)
@@ -217,6 +221,8 @@ def _interrupt(signum: int, frame: object) -> NoReturn:
 
 
 def _end(message: str, status: int, invocation: Invocation) -> NoReturn:
+    if is_interrupt(sys.exception()):
+        message, status = "interrupted", EXIT_INTERRUPTED
     if invocation.debug:
         traceback.print_exc()
     click.echo(f"lake: {' '.join(message.split())}", err=True)

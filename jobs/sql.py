@@ -74,7 +74,7 @@ def run_sql(job: Job, query: str, engine: str, limit: int | None = None) -> pa.T
     from lake.catalog.spark_query import spark_sql
     from lake.session import build_session
 
-    spark = build_session(job.settings, "lake sql")
+    spark = build_session(job.settings, "lake sql", writes=False)
     try:
         return spark_sql(spark, job.tables, query, limit=limit)
     finally:

@@ -111,3 +111,10 @@ RECORD_ERRORS: dict[str, type[RecordError]] = {
     for cls in (RecordError, Unreadable, Damaged, Unsupported, Protected, LimitExceeded, DecoderCrashed)
 }
 """Record errors by class name: how they cross the process boundary of the decoding child."""
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is Ctrl-C or came up while one was handled: Spark's clean-up raises its own errors then."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None

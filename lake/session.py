@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lake.errors import PolicyRefused
@@ -54,6 +57,7 @@ def build_session(settings: Settings, app_name: str, *, s3: bool | None = None, 
     builder = SparkSession.builder.appName(app_name).master(settings.spark.master)
     for key, value in conf.items():
         builder = builder.config(key, value)
+    _start_jvm({**conf, "spark.master": settings.spark.master})
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     try:
@@ -64,6 +68,33 @@ def build_session(settings: Settings, app_name: str, *, s3: bool | None = None, 
         raise
     _give_keys(session, settings)
     return session
+
+
+def _start_jvm(conf: Mapping[str, str]) -> None:
+    """Start the JVM that ``getOrCreate`` then finds. An interrupt waits until it answers: pyspark would leave it."""
+    from pyspark import SparkConf, SparkContext
+
+    with _interrupts_held():
+        SparkContext._ensure_initialized(conf=SparkConf().setAll(list(conf.items())))
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Signals that end a program take effect when the block is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    for each in before:
+        signal.signal(each, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def unsafe_commits(conf: Mapping[str, str]) -> str | None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pyarrow.compute as pc
 
-from lake.errors import LakeError, NotFound
+from lake.errors import LakeError, NotFound, is_interrupt
 from lake.model import Row
 from lake.schema import RUN_STAGES, RUNS
 from lake.tables import Tables, rows_table
@@ -86,12 +86,11 @@ def record_run(tables: Tables, verb: str, arguments: Sequence[str], now: Callabl
     state, status, message = "done", 0, None
     try:
         yield run
-    except KeyboardInterrupt:
-        state, status, message = "interrupted", EXIT_INTERRUPTED, "interrupted"
-        raise
     except BaseException as error:
         state, status = "failed", error.exit_status if isinstance(error, LakeError) else 1
         message = " ".join(str(error).split())[:2000]
+        if is_interrupt(error):
+            state, status, message = "interrupted", EXIT_INTERRUPTED, "interrupted"
         raise
     finally:
         ended = now()
