@@ -207,6 +207,9 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SettingsError(f"{path}: settings are a mapping of keys to values")
     _refuse_unknown(found, Settings, path, "")
+    for key in ("root", "profile"):
+        if not isinstance(found.get(key, ""), str):
+            raise SettingsError(f"{path}: {key} is text, not {found[key]!r}")
     return found
 
 
