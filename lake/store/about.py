@@ -50,5 +50,5 @@ def parse_about(data: bytes, blob_key: str) -> tuple[BlobRef, str | None]:
         size = int(said["size_bytes"])
         ref = BlobRef(said["sha256"], size, blob_key, 0, size, "raw", int(said["crc32c"]), said["content_type"])
         return ref, said["device_id"]
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise IntegrityError(f"the description of a large blob is damaged: {error}") from error

@@ -1,0 +1,130 @@
+"""The table of blobs is lost; the packs alone bring it back, row for row."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from jobs.cli import Invocation, cli
+from jobs.store import rebuild_index
+from lake.schema import BLOBS
+from lake.store import index as store_index
+from lake.store import rebuild as store_rebuild
+from lake.store.about import about_key
+from tests.support.lakes import Lake
+from tests.support.packs import without_footer
+from tests.support.recordings import recordings
+
+pytestmark = pytest.mark.timeout(300)
+
+LARGE_BYTES = 8 * 1024**2
+TOLD = ("sha256", "size_bytes", "pack_uri", "offset", "length", "codec", "crc32c", "content_type", "device_id")
+
+
+@pytest.fixture
+def filled(local_lake: Lake, tmp_path: Path) -> Lake:
+    """A lake of one recording of each kind, known devices, a large one, and one content twice."""
+    source = tmp_path / "in"
+    for folder in ("cam-gate", "mic-01", "other"):
+        (source / folder).mkdir(parents=True)
+    for number, recording in enumerate(recordings()):
+        (source / ("cam-gate", "mic-01", "other")[number % 3] / recording.name).write_bytes(recording.data)
+    (source / "cam-gate" / "large.bin").write_bytes(b"large recording " * (LARGE_BYTES // 16))
+    (source / "other" / "twin.bin").write_bytes(b"twin")
+    (source / "cam-gate" / "twin.bin").write_bytes(b"twin")
+    local_lake.ingest(source)
+    return local_lake
+
+
+def rows(lake: Lake, columns: tuple[str, ...] = TOLD) -> list[tuple[Any, ...]]:
+    return sorted(tuple(map(str, (row[column] for column in columns))) for row in lake.rows("blobs"))
+
+
+def lose_table(lake: Lake) -> None:
+    shutil.rmtree(Path(lake.job.tables.uri("blobs")))
+
+
+def rebuilt(lake: Lake, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and document of the command."""
+    command = ["store", "rebuild", "--json", *arguments]
+    done = CliRunner().invoke(cli, command, obj=Invocation(root=lake.job.store.root), standalone_mode=False)
+    assert done.exception is None, done.exception
+    return int(done.return_value), json.loads(done.stdout)
+
+
+def test_by_footers_and_by_frames(filled: Lake) -> None:
+    before, before_all = rows(filled), rows(filled, (*TOLD, "arrival_id", "first_seen_at_utc"))
+    assert len({row[8] for row in before}) >= 2, "some device is known"
+    assert any(row[2].startswith("blobs/") for row in before)
+    packs = [entry.key for entry in filled.job.store.list("packs")]
+    lose_table(filled)
+    filled.job.tables.create("blobs", BLOBS)
+    report = rebuild_index(filled.job, Invocation(json=True))
+    assert rows(filled) == before
+    assert rows(filled, (*TOLD, "arrival_id", "first_seen_at_utc")) == before_all
+    assert (report["packs"], report["from_footers"], report["from_frames"]) == (len(packs), len(packs), 0)
+    assert (report["blobs"], report["added"], report["damaged"]) == (len(before), len(before), 0)
+    for key in packs:
+        filled.job.store.put(key, without_footer(filled.job.store.get(key)))
+    lose_table(filled)
+    report = rebuild_index(filled.job, Invocation(json=True))
+    assert rows(filled) == before
+    assert (report["from_footers"], report["from_frames"], report["damaged"]) == (0, len(packs), 0)
+    for row in filled.rows("assets"):
+        assert len(filled.read(row["asset_id"])) == row["size_bytes"]
+
+
+def test_the_command_adds_what_is_missing_and_no_more(filled: Lake) -> None:
+    before = rows(filled)
+    lose_table(filled)
+    filled.job.tables.create("blobs", BLOBS)
+    status, document = rebuilt(filled, "--dry-run")
+    assert (status, document["added"], document["run_id"]) == (0, len(before), None)
+    assert rows(filled) == []
+    status, document = rebuilt(filled)
+    assert (status, document["added"]) == (0, len(before))
+    assert set(document) >= {"packs", "from_footers", "from_frames", "damaged", "blobs", "added", "seconds"}
+    version = filled.job.tables.open("blobs").version()
+    status, document = rebuilt(filled)
+    assert (status, document["blobs"], document["added"]) == (0, len(before), 0)
+    assert rows(filled) == before
+    assert filled.job.tables.open("blobs").version() == version
+    runs = [row for row in filled.rows("runs") if row["verb"] == "store rebuild" and row["state"] == "done"]
+    assert sorted((run["rows_in"], run["rows_out"]) for run in runs) == [(len(before), 0), (len(before), len(before))]
+
+
+def test_what_is_lost_is_told_and_the_rest_comes_back(filled: Lake) -> None:
+    before = rows(filled)
+    victim = next(row for row in filled.rows("blobs") if row["pack_uri"].startswith("packs/") and row["length"] > 100)
+    path = Path(filled.job.store.root, victim["pack_uri"])
+    data = bytearray(without_footer(path.read_bytes()))
+    data[victim["offset"] + 50] ^= 1
+    path.write_bytes(data)
+    large = next(row for row in filled.rows("blobs") if row["pack_uri"].startswith("blobs/"))
+    filled.job.store.delete(about_key(large["pack_uri"]))
+    lose_table(filled)
+    status, document = rebuilt(filled)
+    assert (status, document["damaged"], document["added"]) == (3, 2, len(before) - 1)
+    assert any(victim["sha256"] in finding for finding in document["findings"])
+    lost = {victim["sha256"], large["sha256"]}
+    assert [row for row in rows(filled) if row[0] not in lost] == [row for row in before if row[0] not in lost]
+
+
+def test_small_batches_give_the_same(filled: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_rebuild, "BATCH_BLOBS", 1)
+    monkeypatch.setattr(store_index, "TAIL_BYTES", 32)
+    before = rows(filled)
+    lose_table(filled)
+    pack = next(entry.key for entry in filled.job.store.list("packs"))
+    filled.job.store.put(pack.replace(".pack", "-copy.pack"), filled.job.store.get(pack))
+    filled.job.tables.create("blobs", BLOBS)
+    _, dry = rebuilt(filled, "--dry-run")
+    _, done = rebuilt(filled)
+    assert dry["added"] == done["added"] == len(before)
+    assert done["blobs"] > len(before)
+    assert [row[0] for row in rows(filled)] == [row[0] for row in before]
