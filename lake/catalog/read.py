@@ -55,11 +55,13 @@ def find_blobs(tables: Tables, contents: Iterable[str]) -> dict[str, BlobRef]:
 
 
 def _sha256_of(tables: Tables, recording: str | dict[str, Any]) -> str:
+    checksum = None
     if isinstance(recording, dict):
         checksum = recording.get("sha256") or (recording.get("file") or recording).get("checksum")
-        if not isinstance(checksum, str):
-            raise UsageError("a recording is named by an asset id, a sha256, an asset's row or a FILE reference")
+    if isinstance(checksum, str):
         return checksum.removeprefix("sha256:")
+    if not isinstance(recording, str):
+        raise UsageError("a recording is named by an asset id, a sha256, an asset's row or a FILE reference")
     name = recording.strip().lower()
     if not _ID.fullmatch(name):
         raise UsageError(f"{recording!r} is no asset id or sha256: see the table assets")
