@@ -48,13 +48,13 @@ class S3Settings(_Frozen):
 class IngestSettings(_Frozen):
     """How recordings are landed."""
 
-    wave_max_arrivals: int = 8192
+    wave_max_arrivals: int = 4096
     """Arrivals committed at once; a killed run loses at most one wave."""
     wave_max_bytes: int = 1024**3
     pack_target_bytes: int = 128 * 1024**2
     max_blob_bytes: int = 8 * 1024**2
     """Recordings from this size on get a key of their own instead of a place in a pack."""
-    spark_from_arrivals: int = 8192
+    spark_from_arrivals: int = 4096
     """``engine: auto`` takes Spark for waves of at least this many recordings on a local master."""
 
 

@@ -19,6 +19,7 @@ from connectors.base import Connector
 from lake.errors import Damaged, RecordError, Unreadable
 from lake.ingest.plan import IngestTask
 from lake.media.limits import Limits
+from lake.media.probe_table import CONTAINERS
 from lake.media.sandbox import Call, Outcome, Sandbox
 from lake.media.sniff import claimed_but_absent, sniff
 from lake.model import Arrival, BlobRef, Failure, Sniffed, Technical
@@ -87,6 +88,7 @@ class _Task:
         self.writer = writer
         self.scratch = scratch
         self.stored = stored
+        self.spooled: dict[str, Path] = {}
 
     def run(self, arrivals: tuple[Arrival, ...]) -> list[Landing]:
         landings = [Landing(arrival) for arrival in arrivals]
@@ -104,7 +106,9 @@ class _Task:
                 landing.failure = Failure(type(error).__name__, str(error))
                 call = None
             landing.seconds = time.perf_counter() - started
-            if call is not None:
+            if call is None:
+                self._drop(str(number))
+            else:
                 yield call
 
     def _land(self, call_id: str, landing: Landing) -> Call | None:
@@ -127,6 +131,10 @@ class _Task:
         if absent:
             raise Damaged(absent)
         if sniffed is None or (sniffed.media_kind == "other" and landing.size_bytes):
+            return None
+        if sniffed.content_type in CONTAINERS:
+            # Text says nothing about itself: no byte of it is parsed, so the child is not asked.
+            landing.technical = Technical(container=CONTAINERS[sniffed.content_type])
             return None
         args = {
             "content_type": sniffed.content_type,
@@ -160,12 +168,18 @@ class _Task:
 
     def _spool(self, call_id: str, head: bytes, stream: BinaryIO) -> Path:
         """Copy a large recording to a local file, a chunk at a time: hashed, stored and probed from there."""
-        path = self.scratch / f"large-{call_id}"
+        path = self.spooled[call_id] = self.scratch / f"large-{call_id}"
         with path.open("wb") as spooled:
             spooled.write(head)
             while chunk := stream.read(CHUNK_BYTES):
                 spooled.write(chunk)
         return path
+
+    def _drop(self, call_id: str) -> None:
+        """Remove the local copy of a large recording, which is stored by now."""
+        path = self.spooled.pop(call_id, None)
+        if path is not None:
+            path.unlink(missing_ok=True)
 
     def _verify(self, landing: Landing) -> None:
         """A recording that changed under the read keeps its bytes and its row, and is told."""
@@ -180,4 +194,4 @@ class _Task:
             landing.failure = landing.failure or outcome.failure
         elif outcome.value is not None:
             landing.technical = Technical.from_plain(outcome.value)
-        (self.scratch / f"large-{outcome.id}").unlink(missing_ok=True)
+        self._drop(outcome.id)

@@ -17,7 +17,7 @@ import msgpack
 from lake.errors import RecordError
 from lake.media.guard import deny_network_and_programs, die_with_parent, limit_process
 from lake.media.limits import Limits
-from lake.media.sandbox import HEADER
+from lake.media.sandbox import HEADER, REQUEST_HEADER
 from lake.model import Media, Sniffed, Technical
 
 Function = Callable[[dict[str, Any]], Any]
@@ -83,9 +83,11 @@ def _line(error: BaseException) -> str:
 def serve(requests: BinaryIO, replies: BinaryIO, functions: Mapping[str, str | Function]) -> None:
     """Answer calls until the pipe closes."""
     _reply(replies, {"ready": True})
-    while header := requests.read(HEADER.size):
-        (length,) = HEADER.unpack(header)
+    while header := requests.read(REQUEST_HEADER.size):
+        length, data_length = REQUEST_HEADER.unpack(header)
         request = msgpack.unpackb(requests.read(length), strict_map_key=False)
+        if data_length:
+            request["args"]["data"] = requests.read(data_length)
         _reply(replies, answer(functions, request))
 
 

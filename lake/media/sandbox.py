@@ -7,6 +7,7 @@ recordings that were waiting are sent again. The child answers in msgpack, never
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import queue
 import select
@@ -27,8 +28,13 @@ from lake.media.limits import Limits
 from lake.model import Failure
 
 HEADER = struct.Struct("<Q")
+"""Length of an answer."""
+REQUEST_HEADER = struct.Struct("<QQ")
+"""Length of a call without its content, and of the content that follows: a content is never copied into a message."""
 IN_FLIGHT_CALLS = 32
-IN_FLIGHT_BYTES = 32 * 1024 * 1024
+IN_FLIGHT_BYTES = 8 * 1024 * 1024
+PIPE_BYTES = 1024 * 1024
+"""A pipe holds 64 KiB by default: both sides would wake each other several times a recording."""
 START_LIMIT_S = 120.0
 """A child that has not said that it is ready by then is broken: a busy machine imports slowly."""
 
@@ -158,8 +164,9 @@ class _Child:
     """One child process and its two pipes."""
 
     def __init__(self, limits: Limits, functions: str) -> None:
-        self._sent: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._sent: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
         to_child, self._out = os.pipe()
+        _widen(self._out)
         self._in, from_child = os.pipe()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **_ONE_THREAD}
         command = [sys.executable, "-P", "-m", "lake.media.child", str(to_child), str(from_child)]
@@ -180,8 +187,10 @@ class _Child:
         self._writer.start()
 
     def send(self, call: Call) -> None:
-        frame = msgpack.packb({"id": call.id, "function": call.function, "args": call.args})
-        self._sent.put(HEADER.pack(len(frame)) + frame)
+        data = call.args.get("data") or b""
+        args = {**call.args, "data": None} if data else call.args
+        frame = msgpack.packb({"id": call.id, "function": call.function, "args": args})
+        self._sent.put((REQUEST_HEADER.pack(len(frame), len(data)) + frame, data))
 
     def receive(self, limit_s: float, output_bytes: int) -> dict[str, Any]:
         if not self._ready:
@@ -214,10 +223,12 @@ class _Child:
     def _write(self) -> None:
         """Feeds the child from a thread: a full pipe must not keep the parent from reading answers."""
         with contextlib.suppress(OSError):
-            while (frame := self._sent.get()) is not None:
-                view = memoryview(frame)
-                while view:
-                    view = view[os.write(self._out, view) :]
+            while (parts := self._sent.get()) is not None:
+                for part in parts:
+                    view = memoryview(part)
+                    while view:
+                        view = view[os.write(self._out, view) :]
+                del parts, part, view
 
     def death(self) -> str:
         """How the child ended, in words."""
@@ -233,6 +244,12 @@ class _Child:
         self._writer.join()
         os.close(self._out)
         os.close(self._in)
+
+
+def _widen(pipe: int) -> None:
+    """Ask for a pipe that holds more; a user who has many gets none, and the pipe works as it is."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 _ONE_THREAD = dict.fromkeys(

@@ -28,6 +28,8 @@ class Measured:
     """The last line of its standard output."""
     wall_s: float
     peak_bytes: int
+    held: list[tuple[str, int]]
+    """Name and bytes of each process at the peak, largest first; empty when not sampled."""
 
 
 def run(
@@ -52,7 +54,7 @@ def run(
         )
     lines = out.strip().splitlines()
     document = json.loads(lines[-1]) if lines and lines[-1].startswith(b"{") else {}
-    return Measured(document, wall_s, memory.peak_bytes)
+    return Measured(document, wall_s, memory.peak_bytes, memory.held)
 
 
 def since_start_s() -> float:
@@ -66,8 +68,7 @@ class PeakMemory:
     def __init__(self, pid: int, *, enabled: bool = True) -> None:
         self.pid = pid
         self.peak_bytes = 0
-        self.largest: list[tuple[str, int]] = []
-        """Name and bytes of each process at the peak, largest first."""
+        self.held: list[tuple[str, int]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="peak-memory", daemon=True) if enabled else None
 
@@ -86,7 +87,7 @@ class PeakMemory:
             held = tree_memory(self.pid)
             total = sum(size for _, size in held)
             if total > self.peak_bytes:
-                self.peak_bytes, self.largest = total, held
+                self.peak_bytes, self.held = total, held
 
 
 def tree_memory(pid: int) -> list[tuple[str, int]]:
