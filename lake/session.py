@@ -28,7 +28,7 @@ COMMITS = {
     "spark.delta.logStore.file.impl": LOG_STORE_FILE,
     "spark.delta.logStore.s3a.impl": LOG_STORE_S3,
     "spark.delta.logStore.s3.impl": LOG_STORE_S3,
-    "io.delta.kernel.logStore.s3a.impl": LOG_STORE_S3,
+    "spark.hadoop.io.delta.kernel.logStore.s3a.impl": LOG_STORE_S3,
     "spark.hadoop.fs.s3a.create.conditional.enabled": "true",
 }
 """What keeps commits safe (DESIGN §5): a profile may set everything but these, see ``unsafe_commits``."""

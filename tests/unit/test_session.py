@@ -47,7 +47,7 @@ def test_a_folder_root_gets_no_s3() -> None:
 def test_commits_go_through_the_lakes_log_stores() -> None:
     conf = spark_conf(settings_of(), s3=True)
     assert conf["spark.delta.logStore.s3a.impl"] == conf["spark.delta.logStore.s3.impl"] == LOG_STORE_S3
-    assert conf["io.delta.kernel.logStore.s3a.impl"] == LOG_STORE_S3
+    assert conf["spark.hadoop.io.delta.kernel.logStore.s3a.impl"] == LOG_STORE_S3
     assert conf["spark.delta.logStore.file.impl"] == LOG_STORE_FILE
     assert conf["spark.databricks.delta.commit.idempotencyCheck.enabled"] == "true"
     assert not [key for key in conf if key.endswith("performance.flags")]
@@ -88,7 +88,7 @@ def test_a_profile_wins() -> None:
         ("spark.delta.logStore.s3.impl", "io.delta.storage.S3SingleDriverLogStore"),
         ("spark.delta.logStore.s3a.impl", ""),
         ("spark.delta.logStore.file.impl", "io.delta.storage.LocalLogStore"),
-        ("io.delta.kernel.logStore.s3a.impl", "io.delta.storage.S3SingleDriverLogStore"),
+        ("spark.hadoop.io.delta.kernel.logStore.s3a.impl", "io.delta.storage.S3SingleDriverLogStore"),
         ("spark.delta.logStore.class", "org.apache.spark.sql.delta.storage.HDFSLogStore"),
     ],
 )
