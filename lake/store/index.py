@@ -65,20 +65,34 @@ def _guarded(
 
 def index_pack(store: ObjectStore, entry: ObjectInfo) -> ObjectIndex:
     """The blobs of one pack."""
-    size_bytes, trailer = entry.size_bytes, None
-    tail_at = max(0, size_bytes - TAIL_BYTES)
-    tail = store.get_range(entry.key, tail_at, size_bytes - tail_at)
     try:
-        trailer = pack.parse_trailer(tail, size_bytes)
-        at, length = trailer.footer_offset, trailer.footer_length
-        footer = tail[at - tail_at :][:length] if at >= tail_at else store.get_range(entry.key, at, length)
-        blobs = [(blob_ref(entry.key, each), each.device_id) for each in pack.parse_footer(footer, trailer)]
+        blobs = [(blob_ref(entry.key, each), each.device_id) for each in read_footer(store, entry)]
         return ObjectIndex(entry.key, "footer", blobs)
     except IntegrityError as error:
-        found = _by_frames(_Window(store, entry), trailer.footer_offset if trailer else None)
+        found = _by_frames(_Window(store, entry), _footer_offset(store, entry))
         if found.way == "none":
             found.findings.append(f"{entry.key}: no blob can be found in it: {error}")
         return found
+
+
+def read_footer(store: ObjectStore, entry: ObjectInfo) -> list[pack.Entry]:
+    """What a pack's footer says, in one request, rarely two; ``IntegrityError`` when it is destroyed."""
+    tail_at = max(0, entry.size_bytes - TAIL_BYTES)
+    tail = store.get_range(entry.key, tail_at, entry.size_bytes - tail_at)
+    trailer = pack.parse_trailer(tail, entry.size_bytes)
+    at, length = trailer.footer_offset, trailer.footer_length
+    footer = tail[at - tail_at :][:length] if at >= tail_at else store.get_range(entry.key, at, length)
+    return pack.parse_footer(footer, trailer)
+
+
+def _footer_offset(store: ObjectStore, entry: ObjectInfo) -> int | None:
+    """Where the frames end, as far as the trailer still says so."""
+    tail_at = max(0, entry.size_bytes - pack.TRAILER.size)
+    try:
+        tail = store.get_range(entry.key, tail_at, entry.size_bytes - tail_at)
+        return pack.parse_trailer(tail, entry.size_bytes).footer_offset
+    except IntegrityError:
+        return None
 
 
 def index_large(store: ObjectStore, entry: ObjectInfo) -> ObjectIndex:

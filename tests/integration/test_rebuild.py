@@ -16,6 +16,7 @@ from lake.schema import BLOBS
 from lake.store import index as store_index
 from lake.store import rebuild as store_rebuild
 from lake.store.about import about_key
+from lake.store.stat import stat
 from tests.support.lakes import Lake
 from tests.support.packs import without_footer
 from tests.support.recordings import recordings
@@ -128,3 +129,36 @@ def test_small_batches_give_the_same(filled: Lake, monkeypatch: pytest.MonkeyPat
     assert dry["added"] == done["added"] == len(before)
     assert done["blobs"] > len(before)
     assert [row[0] for row in rows(filled)] == [row[0] for row in before]
+
+
+def test_stat_counts_what_lies_in_the_store(filled: Lake) -> None:
+    """Bytes by bytes: payload, framing, dead payload, orphans and descriptions are all of the store and never twice."""
+    job = filled.job
+
+    def told() -> dict[str, Any]:
+        return stat(job.store, job.tables.dataset("blobs"), job.tables.folder("blobs"))
+
+    blobs = filled.rows("blobs")
+    packs = {row["pack_uri"] for row in blobs if row["pack_uri"].startswith("packs/")}
+    (about,) = (entry.size_bytes for entry in job.store.list("blobs") if entry.key.endswith(".about"))
+    objects = sum(entry.size_bytes for prefix in ("packs", "blobs") for entry in job.store.list(prefix))
+    payload = sum(row["length"] for row in blobs)
+    before = told()
+    assert (before["blobs"], before["packs"], before["large_blobs"]) == (len(blobs), len(packs), 1)
+    assert (before["payload_bytes"], before["bytes"]) == (payload, payload)
+    assert (before["dead_bytes"], before["orphan_bytes"], before["missing_objects"]) == (0, 0, 0)
+    assert before["framing_bytes"] + payload + about == objects
+    assert before["overhead_bytes"] == before["framing_bytes"] + about + before["table_bytes"]
+    assert 0 < before["framing_bytes"] < 300 * len(blobs)
+    victim = next(row for row in blobs if row["pack_uri"] in packs and row["length"] > 1000)
+    job.tables.open("blobs").delete(f"sha256 = '{victim['sha256']}'")
+    after = told()
+    assert after["dead_bytes"] == victim["length"]
+    assert (after["framing_bytes"], after["orphan_bytes"]) == (before["framing_bytes"], 0)
+    (staged,) = sorted(packs)[:1]
+    job.store.put("packs/20260101/orphan.pack", job.store.get(staged))
+    assert told()["orphan_bytes"] == job.store.stat(staged).size_bytes
+    job.store.put(staged, without_footer(job.store.get(staged)))
+    assert told()["dead_bytes"] == (0 if staged == victim["pack_uri"] else victim["length"])
+    job.store.delete(staged)
+    assert told()["missing_objects"] == 1
