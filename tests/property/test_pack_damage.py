@@ -83,15 +83,15 @@ def specimen(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(store_index, "CHUNK_BYTES", request.param[0])
     monkeypatch.setattr(store_index, "TAIL_BYTES", request.param[1])
     inner = FolderStore(str(tmp_path / "inner"))
-    write_packs(inner, tmp_path / "scratch", [(b"inner one", "text/plain", "in"), (b"inner two", "text/plain", "in")])
+    write_packs(inner, tmp_path / "scratch", [(b"inner", "text/plain", "in")])
     nested = inner.get(pack_keys(inner)[0])
     blobs = [
         (b"", "text/plain", None),
-        (b"first" * 20, "text/plain", "cam-01"),
+        (b"first" * 6, "text/plain", "cam-01"),
         (nested, "application/octet-stream", "scanner"),
-        (pack.FRAME_MAGIC * 9, "application/octet-stream", None),
-        (b"first" * 20, "text/plain", "cam-02"),
-        (random.Random(SEED).randbytes(400), "video/mp4", "相机"),
+        (pack.FRAME_MAGIC * 5, "application/octet-stream", None),
+        (b"first" * 6, "text/plain", "cam-02"),
+        (random.Random(SEED).randbytes(100), "video/mp4", "相机"),
     ]
     store = FolderStore(str(tmp_path / "root"))
     refs = write_packs(store, tmp_path / "scratch", blobs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -116,6 +116,23 @@ def test_another_version_is_told(store: FolderStore) -> None:
     with pytest.raises(IntegrityError, match="version 2, this lake reads 1"):
         pack.parse_trailer(trailer, 8 + len(trailer))
     assert "version 2" in index_of(store, "packs/newer").findings[0]
+
+
+def test_a_footer_that_was_made_anew_is_noticed(store: FolderStore, tmp_path: Path) -> None:
+    """Whole as zlib and as msgpack, of the right number of blobs, in the right place: only its checksum tells."""
+    refs = write_packs(store, tmp_path / "scratch", [(bytes([n]) * 100, "a/b", None) for n in range(3)])
+    data = store.get(refs[0].pack_uri)
+    trailer = pack.parse_trailer(data, len(data))
+    entries = pack.parse_footer(data[trailer.footer_offset :][: trailer.footer_length], trailer)
+    moved = [replace(entries[0], offset=entries[1].offset), *entries[1:]]
+    again = pack.footer_and_trailer(moved, trailer.footer_offset)
+    with pytest.raises(IntegrityError, match="checksum"):
+        pack.parse_footer(again[: -pack.TRAILER.size], trailer)
+    beyond = [*entries[:2], replace(entries[2], length=trailer.footer_offset)]
+    for wrong in (beyond, entries[:2]):
+        footer = pack.footer_and_trailer(wrong, trailer.footer_offset)[: -pack.TRAILER.size]
+        with pytest.raises(IntegrityError, match="cannot hold"):
+            pack.parse_footer(footer, trailer._replace(crc32c=pack.crc32c(footer)))
 
 
 def large(store: FolderStore, tmp_path: Path, content: bytes) -> BlobRef:
