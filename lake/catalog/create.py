@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from lake.errors import NotFound
 from lake.schema import BRONZE, SCHEMA_VERSION
-from lake.session import COMMITS, require_safe_conf
-from lake.store.probe import require_safe_commits
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -35,6 +33,10 @@ def create_lake(settings: Settings, tables: Tables, store: ObjectStore, *, dry_r
     Raises:
         PolicyRefused: the settings or the store would let two writers win one commit; no table was created.
     """
+    # Here, because every verb imports this module and only this one needs them.
+    from lake.session import COMMITS, require_safe_conf
+    from lake.store.probe import require_safe_commits
+
     require_safe_conf(COMMITS | settings.spark.conf)
     results: list[Created] = []
     if settings.is_s3:

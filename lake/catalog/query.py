@@ -76,8 +76,7 @@ def connect(tables: Tables, sql: str) -> duckdb.DuckDBPyConnection:
     for view, (table, query) in VIEWS.items():
         if table in mentioned:
             connection.execute(f"CREATE VIEW {view} AS {query}")
-    # Not even variables of the calling Python code are tables.
-    connection.execute("SET python_enable_replacements = false")
+    # With this not even variables of the calling Python code are tables.
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
