@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lake.errors import PolicyRefused
@@ -21,6 +22,7 @@ from lake.store.probe import require_safe_commits
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+LOGGING = Path(__file__).with_name("jvm") / "log4j2.properties"
 LOG_STORE_S3 = "org.perceptionlake.ConditionalLogStore"
 LOG_STORE_FILE = "org.perceptionlake.ExclusiveFileLogStore"
 
@@ -32,6 +34,9 @@ COMMITS = {
     "spark.hadoop.fs.s3a.create.conditional.enabled": "true",
 }
 """What keeps commits safe (DESIGN §5): a profile may set everything but these, see ``unsafe_commits``."""
+
+HARMLESS = ("WARNING: Using incubator modules: ",)
+"""Spark's own start option brings it, and no option of Java's turns it off."""
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT"), "1")
 """One task is one core: libraries that start a thread per core would start slots × cores of them."""
@@ -73,9 +78,28 @@ def build_session(settings: Settings, app_name: str, *, s3: bool | None = None, 
 def _start_jvm(conf: Mapping[str, str]) -> None:
     """Start the JVM that ``getOrCreate`` then finds. An interrupt waits until it answers: pyspark would leave it."""
     from pyspark import SparkConf, SparkContext
+    from pyspark.java_gateway import launch_gateway
 
-    with _interrupts_held():
-        SparkContext._ensure_initialized(conf=SparkConf().setAll(list(conf.items())))
+    if SparkContext._gateway is not None:  # type: ignore[attr-defined]
+        return
+    said, tell = os.pipe()
+    threading.Thread(target=_pass_on, args=(said,), name="lake-jvm-stderr", daemon=True).start()
+    settings = SparkConf().setAll(list(conf.items()))
+    try:
+        with _interrupts_held():
+            gateway = launch_gateway(settings, {"stderr": tell})  # type: ignore[no-untyped-call]
+            SparkContext._ensure_initialized(gateway=gateway, conf=settings)
+    finally:
+        os.close(tell)
+
+
+def _pass_on(said: int) -> None:
+    """What the JVM says on stderr, less what it says at every start and nobody can act on."""
+    with os.fdopen(said, errors="replace") as lines:
+        for line in lines:
+            if not line.startswith(HARMLESS):
+                sys.stderr.write(line)
+                sys.stderr.flush()
 
 
 @contextmanager
@@ -166,7 +190,7 @@ def _give_keys(session: SparkSession, settings: Settings) -> None:
 
 
 def _java_options(settings: Settings, paths: list[str]) -> str:
-    options = ["-XX:+IgnoreUnrecognizedVMOptions", "-Dlog4j2.level=ERROR"]
+    options = ["-XX:+IgnoreUnrecognizedVMOptions", f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"]
     if settings.spark.short_jobs:
         options.append("-XX:TieredStopAtLevel=1")
     return " ".join(options + archive_option(settings.cache_dir, paths))

@@ -39,6 +39,7 @@ def toured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     folder = tmp_path_factory.mktemp("demo")
     done = lake("demo", "--json", root=folder / "lake", cwd=folder)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr == "", "with --json, not even Spark's start says anything"
     document: dict[str, Any] = json.loads(done.stdout)
     return folder / "lake", document
 
