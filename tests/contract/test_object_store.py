@@ -17,8 +17,12 @@ from lake.errors import AccessDenied, AlreadyExists, LakeError, NotFound, StoreE
 from lake.settings import S3Settings
 from lake.store import objects
 from lake.store.foreign import errors
+from lake.store.index import read_index
 from lake.store.objects import BucketStore, FolderStore, ObjectStore, open_store
+from lake.store.reader import scan
+from lake.store.writer import PackWriter
 from tests.support.minio import MinioServer
+from tests.support.packs import pack_keys, sha256_of, without_footer, write_packs
 from tests.support.proxy import S3Proxy
 
 pytestmark = pytest.mark.timeout(120)
@@ -242,6 +246,22 @@ def test_it_pickles_also_after_use(store: ObjectStore) -> None:
     assert again.get("k") == b"x"
     assert again.root == store.root
     assert again == store
+
+
+def test_packs_are_written_read_and_indexed_alike(store: ObjectStore, tmp_path: Path) -> None:
+    blobs = [(CONTENT[n * 1000 : n * 9000], "a/b", f"cam-{n % 3}") for n in range(30)]
+    refs = write_packs(store, tmp_path / "scratch", blobs, target_bytes=500_000)
+    (tmp_path / "large").write_bytes(CONTENT)
+    large = PackWriter(store, tmp_path).add_large(sha256_of(CONTENT), tmp_path / "large", "video/mp4", "cam-9")
+    expected = {(ref, device) for ref, (_, _, device) in zip(refs, blobs, strict=True)} | {(large, "cam-9")}
+    contents = {ref: data for ref, (data, _, _) in zip(refs, blobs, strict=True)} | {large: CONTENT}
+    assert dict(scan(store, [*refs, large])) == contents
+    for ways in ({"footer", "about"}, {"frames", "about"}):
+        found = list(read_index(store))
+        assert {index.way for index in found} == ways
+        assert {blob for index in found for blob in index.blobs} == expected
+        for key in pack_keys(store):
+            store.put(key, without_footer(store.get(key)))
 
 
 # What only a folder has
