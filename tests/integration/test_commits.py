@@ -40,8 +40,24 @@ IDS = pa.schema([("id", pa.string())])
 
 
 @pytest.fixture(scope="module")
-def racers(tmp_path_factory: pytest.TempPathFactory, minio: MinioServer) -> Iterator[Racers]:
+def lossy(minio: MinioServer) -> Iterator[S3Proxy]:
+    """A store that can lose answers."""
+    with S3Proxy(minio) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def lossy_bucket(minio: MinioServer) -> str:
+    """The bucket that racers reach through the lossy store."""
+    return minio.fresh_bucket()
+
+
+@pytest.fixture(scope="module")
+def racers(
+    tmp_path_factory: pytest.TempPathFactory, minio: MinioServer, lossy: S3Proxy, lossy_bucket: str
+) -> Iterator[Racers]:
     hadoop = {
+        f"fs.s3a.bucket.{lossy_bucket}.endpoint": lossy.endpoint_url,
         "fs.s3a.endpoint": minio.endpoint_url,
         "fs.s3a.endpoint.region": "us-east-1",
         "fs.s3a.access.key": minio.access_key,
@@ -89,6 +105,22 @@ def test_one_winner_in_a_folder(racers: Racers, tmp_path: Path) -> None:
 def test_the_same_race_loses_commits_with_deltas_store_for_folders(racers: Racers, tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     assert loses_commits(racers, "io.delta.storage.LocalLogStore", f"file://{tmp_path}/log")
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_winner_knows_its_commit_when_the_answer_is_lost(
+    racers: Racers, lossy: S3Proxy, lossy_bucket: str, minio: MinioServer, lost: int
+) -> None:
+    """The SDK tries again and is refused by its own first try; a loser's lost answer makes it no winner."""
+    store = open_store(f"s3://{lossy_bucket}/log{lost}", minio.settings)
+    for version in range(5):
+        lossy.count_anew(lose_answer_to=lost)
+        answers = racers.race(LOG_STORE_S3, f"s3a://{lossy_bucket}/log{lost}/{version:020}.json")
+        assert lossy.lost
+        assert not [answer.failure for answer in answers if answer.failure]
+        winners = [answer.content for answer in answers if answer.won]
+        assert len(winners) == 1, f"version {version} has {len(winners)} winners"
+        assert store.get(f"{version:020}.json") == f"{winners[0]}\n".encode()
 
 
 @contextlib.contextmanager
@@ -155,23 +187,23 @@ def append_all(driver: subprocess.Popen[str]) -> str:
     return driver.stdout.readline()
 
 
-def test_a_lost_answer_doubles_nothing(spark: SparkSession, minio: MinioServer, bucket: str) -> None:
+def test_a_lost_answer_doubles_nothing(spark: SparkSession, lossy: S3Proxy, minio: MinioServer, bucket: str) -> None:
     """Each PUT of an append in turn is carried out and its answer lost: the client cannot know, and tries again."""
     root, table = f"s3://{bucket}/city", "feature_lost"
     tables = tables_of(minio, root)
     tables.create(table, IDS)
     expected: list[str] = []
     lost: list[str] = []
-    with S3Proxy(minio) as proxy, s3a_at(spark, bucket, proxy.endpoint_url, minio):
+    with s3a_at(spark, bucket, lossy.endpoint_url, minio):
         while True:
-            proxy.count_anew(lose_answer_to=len(expected) + 1)
+            lossy.count_anew(lose_answer_to=len(expected) + 1)
             expected.append(f"row-{len(expected)}")
             rows = spark.createDataFrame([(expected[-1],)], "id string").coalesce(1)
             rows.write.format("delta").mode("append").save(tables.uri(table).replace("s3://", "s3a://"))
-            assert sorted(ids_of(tables, table)) == sorted(expected), f"after the lost answer to {proxy.lost}"
-            if not proxy.lost:
+            assert sorted(ids_of(tables, table)) == sorted(expected), f"after the lost answer to {lossy.lost}"
+            if not lossy.lost:
                 break
-            lost += proxy.lost
+            lost += lossy.lost
     assert [path for path in lost if path.endswith(".json")], lost
     assert [path for path in lost if ".parquet" in path], lost
     assert len(read_log(minio, root, tables.folder(table))) == 1 + len(expected)
