@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,24 +12,22 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from connectors.simulated import Truth
-from jobs.cli import Invocation
-from jobs.ingest import ingest_source, make_plan
 from lake.catalog.query import local_sql
 from lake.catalog.spark_query import spark_sql
 from lake.errors import CommitConflict, LakeError, NotFound, PolicyRefused, SettingsError
 from lake.library.build import build
 from lake.library.catalog import library_table, list_libraries, published, show_library
-from lake.library.spec import Theme, load_themes
+from lake.library.spec import Theme, load_theme, load_themes
 from lake.model import Row
 from lake.tables import TABLE_PROPERTIES, Tables
-from tests.support.lakes import Lake, OneEngine
+from tests.support.lakes import Lake
 from tests.support.library_rows import add_assets, add_results, asset, at, theme
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-THEMES = load_themes(Path(__file__).parents[2] / "conf" / "themes")
+ROOT = Path(__file__).parents[2]
+THEMES = load_themes(ROOT / "conf" / "themes")
 COUNTS = ("rows", "added", "changed", "removed")
 LENGTHS = """
   lengths:
@@ -106,25 +105,22 @@ def test_versions_follow_the_rows(local_lake: Lake, make: Make, tmp_path: Path) 
         library_table(tables, "small", "lengths", 9)
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
+def test_the_smallest_changes_are_seen(local_lake: Lake, make: Make, tmp_path: Path) -> None:
+    changes: list[tuple[Row, Row]] = [
         ({"device_id": None, "path": "x"}, {"device_id": "x", "path": None}),
         ({"duration_s": 1.0}, {"duration_s": 1.0000001}),
         ({"duration_s": None}, {"duration_s": 0.5}),
         ({"captured_at_utc": at(0)}, {"captured_at_utc": at(0.000001)}),
         ({"file": {"uri": "u", "size": None}}, {"file": {"uri": "u", "size": 1}}),
         ({"file": None}, {"file": {"uri": None}}),
-    ],
-)
-def test_the_smallest_change_is_seen(local_lake: Lake, make: Make, tmp_path: Path, before: Row, after: Row) -> None:
+    ]
     tables = local_lake.job.tables
     small = theme(tmp_path, LENGTHS)
-    add_assets(tables, asset("a", **before), asset("b"))
+    add_assets(tables, asset("same"), *(asset(f"a{n}", **before) for n, (before, _) in enumerate(changes)))
     make(local_lake, small)
-    tables.open("assets").delete("asset_id = 'a'")
-    add_assets(tables, asset("a", **after))
-    assert counts(make(local_lake, small, dry_run=True)) == (2, 0, 1, 0)
+    tables.open("assets").delete("asset_id != 'same'")
+    add_assets(tables, *(asset(f"a{n}", **after) for n, (_, after) in enumerate(changes)))
+    assert counts(make(local_lake, small, dry_run=True)) == (7, 0, len(changes), 0)
 
 
 def test_a_changed_description_is_a_version_and_writes_only_what_it_changes(
@@ -176,6 +172,38 @@ def test_an_error_keeps_the_old_version_and_a_warning_is_recorded(local_lake: La
     assert [row["asset_id"] for row in rows(lake, "small", "lengths")] == ["a", "b"]
     tables.open("assets").delete("duration_s <= 0")
     assert make(lake, small)["version"] == 1
+
+
+def test_what_a_rule_says_later_is_published_though_no_row_changed(
+    local_lake: Lake, make: Make, tmp_path: Path
+) -> None:
+    lake, tables = local_lake, local_lake.job.tables
+    add_assets(tables, asset("a"))
+    clock = LENGTHS.replace("check: duration_s > 0", "check: current_date() < DATE '2020-01-01', severity: warn")
+    for text, later in ((LENGTHS, False), (clock, True)):
+        small = theme(tmp_path, text)
+        first = make(lake, small)
+        # As if the rule had held when the version was published.
+        [quality] = [r["quality"] for r in lake.rows("library_versions") if r["version"] == first["version"]]
+        held = quality.replace('"ok": false', '"ok": true').replace('"failed_rows": 1', '"failed_rows": 0')
+        tables.open("library_versions").update({"quality": f"'{held}'"}, predicate=f"version = {first['version']}")
+        again = make(lake, small)
+        assert (again["version"] - first["version"], again["published"]) == (int(later), later)
+    assert published(tables, "small") == {"lengths": 0}
+    assert [rule["ok"] for rule in again["quality"]["rules"]] == [False, True, True, False]
+
+
+def test_odd_columns_and_keys(local_lake: Lake, make: Make, tmp_path: Path) -> None:
+    add_assets(local_lake.job.tables, asset("a"), asset("b"))
+    sql = "SELECT asset_id AS count, sha256 AS `a``b.c'\"💣`, path AS __new FROM assets"
+    odd = theme(tmp_path, f"  t:\n    key: [count]\n    sql: {json.dumps(sql, ensure_ascii=False)}\n")
+    assert counts(make(local_lake, odd), "t") == (2, 2, 0, 0)
+    add_assets(local_lake.job.tables, asset("c"))
+    assert counts(make(local_lake, odd), "t") == (3, 1, 0, 0)
+    assert rows(local_lake, "small", "t")[2]["a`b.c'\"💣"] == "sha-c"
+    add_assets(local_lake.job.tables, asset("c"))
+    with pytest.raises(LakeError, match=r"\(count\) is not unique: 1 of 4 rows .* count='c' in 2 rows"):
+        make(local_lake, odd)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +296,6 @@ def test_killed_before_publication(local_lake: Lake, make: Make, spark: SparkSes
     tables.open("assets").delete("asset_id = 'c'")
     assert counts(make(lake, small)) == (2, 0, 0, 0)
     assert tables.open("small.lengths").version() == published(tables, "small")["lengths"]
-    spark.sql("DROP DATABASE small CASCADE")
 
 
 def test_of_two_builds_at_once_one_publishes(local_lake: Lake, make: Make, tmp_path: Path) -> None:
@@ -390,18 +417,22 @@ def test_calls_of_the_hotline(local_lake: Lake, make: Make) -> None:
     assert spoken["b", 0.0]["start_utc"] is None
 
 
-def test_shipped_libraries_on_simulated_devices(local_lake: Lake, make: Make) -> None:
-    lake = local_lake
-    plan = make_plan(lake.job, "simulated://city?seed=3&minutes=0.5", None)
-    ingest_source(lake.job, Invocation(json=True), plan, OneEngine(lake.job, lake.engine))
-    truth: Truth = plan.context.connector.truth  # type: ignore[attr-defined]
-    lake.analyze("keyframes", "speech", "loudness")
-    documents = [make(lake, THEMES[name]) for name in ("hotline_audio", "site_watch")]
-    broken = [rule for document in documents for rule in document["quality"]["rules"] if not rule["ok"]]
-    assert broken == []
-    gaps = [(g["device_id"], g["start_utc"], g["end_utc"]) for g in rows(lake, "site_watch", "gaps")]
-    assert gaps == [(gap.device_id, gap.start_utc, gap.end_utc) for gap in truth.gaps] != []
-    keys = {row["asset_id"]: row["path"] for row in lake.rows("assets")}
-    voices = {burst.key for burst in truth.bursts if burst.kind == "voice"}
-    assert {keys[row["asset_id"]] for row in rows(lake, "hotline_audio", "calls")} == voices
-    assert {row["device_id"] for row in rows(lake, "site_watch", "stills")} == {"cam-flaky", "cam-gate", "cam-yard"}
+def test_the_example_of_the_guide(local_lake: Lake, make: Make, tmp_path: Path) -> None:
+    lake, tables = local_lake, local_lake.job.tables
+    guide = (ROOT / "docs" / "libraries.md").read_text("utf-8")
+    path = tmp_path / "picture_archive.yaml"
+    path.write_text(guide.split("```yaml\n", 1)[1].split("```", 1)[0], "utf-8")
+    add_assets(
+        tables, *(asset(name, sha256=sha256) for name, sha256 in (("a", "s"), ("b", "s"), ("c", "t"), ("d", "u")))
+    )
+    found = {"sha256": "s", "phash": "0" * 16, "width_px": 640, "height_px": 480}
+    add_results(tables, "image_hash", found, found | {"sha256": "t", "width_px": 64}, {"sha256": "u"})
+    document = make(lake, load_theme(path))
+    assert counts(document, "pictures") == (2, 2, 0, 0)
+    broken = [(rule["rule"], rule["failed_rows"]) for rule in document["quality"]["rules"] if not rule["ok"]]
+    assert broken == [("large_enough", 1)]
+    [query] = re.findall(r'^    lake sql "(.*)"$', guide, re.M)
+    assert local_sql(tables, query).to_pylist() == [
+        {"sha256": "s", "asset_id": "a", "copies": 2, "width_px": 640, "height_px": 480},
+        {"sha256": "t", "asset_id": "c", "copies": 1, "width_px": 64, "height_px": 480},
+    ]
