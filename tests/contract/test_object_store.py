@@ -148,6 +148,20 @@ def test_ranges(store: ObjectStore) -> None:
 @pytest.mark.parametrize(
     "ranges",
     [
+        [(0, 1000), (100, 10)],
+        [(100, 10), (0, 1000), (999, 1), (500, 500), (1000, 1)],
+        [(0, 300_000), (10, 5), (600_000, 10), (299_999, 1)],
+        [(5, 5), (5, 5), (5, 0), (5, 6)],
+    ],
+)
+def test_ranges_that_lie_in_others(store: ObjectStore, ranges: list[tuple[int, int]]) -> None:
+    store.put("k", CONTENT)
+    assert store.get_ranges("k", ranges) == [CONTENT[start : start + length] for start, length in ranges]
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
         [(10, 1)],
         [(9, 2)],
         [(0, 11)],
@@ -358,6 +372,17 @@ def test_a_name_is_not_taken_for_a_reason(minio: MinioServer, bucket: str, word:
         assert type(caught.value) is StoreError
         with pytest.raises(NotFound, match="no object"):
             store.get(f"{word}.none")
+
+
+@pytest.mark.parametrize("word", ["error sending request", "timed out", "status code: 503", "status code: 403"])
+def test_a_path_is_not_taken_for_a_reason(word: str) -> None:
+    from obstore.exceptions import GenericError
+
+    with pytest.raises(StoreError) as caught, errors(f"/data/{word}", f"{word}/k"):
+        raise GenericError(f"Unable to open file /data/{word}/{word}/k: Input/output error (os error 5)")
+    assert type(caught.value) is StoreError
+    with pytest.raises(StoreUnavailable), errors("/data", "k"):
+        raise GenericError("Error performing GET http://host/k in 1s - HTTP error: error sending request")
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
