@@ -62,7 +62,11 @@ def _translated(root: str, place: str, error: Exception) -> StoreError:
     if "(os error 20)" in words:
         return NotFound(f"no object {place}")
     if number >= 500 or any(word in words for word in _NO_ANSWER):
-        return StoreUnavailable(f"no answer from the store of {root}: check the endpoint; {words[:300]}")
+        endpoint = re.search(r"https?://[^/\s?]+", str(error))
+        asked = f"the endpoint {endpoint[0]}" if endpoint else "the endpoint"
+        if number:
+            return StoreUnavailable(f"{asked} answers {number} for {place}: try again later")
+        return StoreUnavailable(f"no answer from {asked} of {root}: check AWS_ENDPOINT_URL and that the server runs")
     return StoreError(f"{place}: {words[:300]}")
 
 
