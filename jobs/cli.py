@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from lake.errors import LakeError, UsageError, is_interrupt
+from lake.memory import keep_flat
 
 VERBS = {
     "init": "jobs.init",
@@ -183,6 +184,7 @@ cli.params += _common_options()
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``lake``: errors become one line and an exit status (see DESIGN §9)."""
+    keep_flat()
     arguments = list(sys.argv[1:] if argv is None else argv)
     # Read before parsing: a command line that cannot be parsed is answered by one JSON document too.
     asked = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]

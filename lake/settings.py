@@ -48,7 +48,7 @@ class S3Settings(_Frozen):
 class IngestSettings(_Frozen):
     """How recordings are landed."""
 
-    wave_max_arrivals: int = 4096
+    wave_max_arrivals: int = 2048
     """Arrivals committed at once; a killed run loses at most one wave."""
     wave_max_bytes: int = 1024**3
     pack_target_bytes: int = 128 * 1024**2

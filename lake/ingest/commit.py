@@ -34,9 +34,6 @@ class WaveRows:
     quarantine: list[Row] = field(default_factory=list)
     arrivals: list[Row] = field(default_factory=list)
 
-    def count(self, state: str) -> int:
-        return sum(row["state"] == state for row in self.arrivals)
-
 
 @dataclass(frozen=True)
 class StoredBlob:
@@ -84,8 +81,11 @@ def present(
     return set(tables.dataset(table).to_table(columns=[column], filter=wanted).column(0).to_pylist())
 
 
-def commit_wave(tables: Tables, landings: Sequence[Landing], facts: RunFacts) -> WaveRows:
-    """Append one wave to the four tables and return its rows."""
+def commit_wave(tables: Tables, landings: Sequence[Landing], facts: RunFacts) -> list[Row]:
+    """Append one wave to the four tables and return its rows of ``arrivals``.
+
+    Each other table's rows are let go before they are written: a wave's rows are most of what the driver holds.
+    """
     ordered = sorted(landings, key=lambda landing: landing.arrival.key)
     stored = stored_blobs(tables, {x.sha256 for x in ordered if x.sha256})
     asset_ids = {asset_id_of(x) for x in ordered if x.sha256 and x.sha256 in stored}
@@ -95,11 +95,16 @@ def commit_wave(tables: Tables, landings: Sequence[Landing], facts: RunFacts) ->
         present(tables, "quarantine", "arrival_id", failed, pc.field("stage") == STAGE) if failed else set()
     )
     rows = wave_rows(ordered, stored, known_assets, known_failures, facts)
-    tables.append("blobs", rows_table(rows.blobs, BLOBS))
-    tables.append("assets", rows_table(rows.assets, ASSETS))
-    tables.append("quarantine", rows_table(rows.quarantine, QUARANTINE))
+    for name, part, schema in (
+        ("blobs", rows.blobs, BLOBS),
+        ("assets", rows.assets, ASSETS),
+        ("quarantine", rows.quarantine, QUARANTINE),
+    ):
+        table = rows_table(part, schema)
+        part.clear()
+        tables.append(name, table)
     tables.append("arrivals", rows_table(rows.arrivals, ARRIVALS))
-    return rows
+    return rows.arrivals
 
 
 def wave_rows(

@@ -11,7 +11,7 @@ from connectors.base import Connector
 from lake.model import Arrival, Skipped
 from lake.tables import Tables
 
-LISTING_CHUNK = 8192
+LISTING_CHUNK = 2048
 """Entries of a listing compared with ``arrivals`` at once: what bounds the driver's memory."""
 
 

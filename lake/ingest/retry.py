@@ -116,7 +116,7 @@ def _retry(retry: Retry, connector: Connector, rows: Sequence[Row], report: Retr
     landings = land(retry.plan(connector), wave, retry.choose_engine(wave))
     # The first attempt has its row in quarantine, so the commit adds none; the rows of this attempt follow here.
     committed = commit_wave(retry.tables, landings, retry.facts)
-    asset_ids = {row["arrival_id"]: row["asset_id"] for row in committed.arrivals}
+    asset_ids = {row["arrival_id"]: row["asset_id"] for row in committed}
     written = [
         quarantine_row(each, asset_ids[each.arrival.arrival_id], retry.facts, attempts[each.arrival.arrival_id] + 1)
         for each in landings

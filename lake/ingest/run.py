@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import functools
 import pickle
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from lake.engine.base import Engine
-from lake.ingest.commit import RunFacts, WaveRows, commit_wave, sizes_stored
+from lake.ingest.commit import RunFacts, commit_wave, sizes_stored
 from lake.ingest.devices import device_of
 from lake.ingest.discover import new_arrivals, waves
 from lake.ingest.plan import IngestTask, cut
 from lake.ingest.worker import IngestContext, Landing, run_ingest_task
-from lake.model import Arrival, Device, Skipped
+from lake.model import Arrival, Device, Row, Skipped
 from lake.tables import Tables
 
 MAX_STORED_CANDIDATES = 200_000
@@ -36,12 +37,13 @@ class IngestReport:
     skipped_count: int = 0
     record_seconds: list[float] = field(default_factory=list)
 
-    def add(self, rows: WaveRows) -> None:
-        self.arrivals += len(rows.arrivals)
-        self.landed += rows.count("landed")
-        self.duplicates += rows.count("duplicate")
-        self.quarantined += rows.count("quarantined")
-        self.bytes += sum(row["size_bytes"] or 0 for row in rows.arrivals)
+    def add(self, arrivals: Sequence[Row]) -> None:
+        states = Counter(row["state"] for row in arrivals)
+        self.arrivals += len(arrivals)
+        self.landed += states["landed"]
+        self.duplicates += states["duplicate"]
+        self.quarantined += states["quarantined"]
+        self.bytes += sum(row["size_bytes"] or 0 for row in arrivals)
 
 
 MAX_SKIPPED_TOLD = 1000
@@ -98,15 +100,13 @@ def land_wave(
     facts: RunFacts,
     report: IngestReport,
     progress: Callable[[IngestReport], None] = lambda report: None,
-) -> WaveRows:
+) -> None:
     """Land and commit one wave."""
     landings = land(plan, wave, engine)
-    rows = commit_wave(plan.tables, landings, facts)
-    report.add(rows)
+    report.add(commit_wave(plan.tables, landings, facts))
     if len(report.record_seconds) < MAX_TIMINGS:
         report.record_seconds.extend(landing.seconds for landing in landings)
     progress(report)
-    return rows
 
 
 def land(plan: IngestPlan, wave: Sequence[Arrival], engine: Engine) -> list[Landing]:

@@ -117,7 +117,7 @@ class _Task:
             raise Unreadable(arrival.problem)
         try:
             with self.context.connector.open(arrival) as stream:
-                data = stream.read(self.context.max_blob_bytes)
+                data = self._head(stream, arrival.size_bytes)
                 path = self._spool(call_id, data, stream) if len(data) >= self.context.max_blob_bytes else None
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror or error}") from error
@@ -165,6 +165,12 @@ class _Task:
             landing.blob = self.writer.add_large(
                 landing.sha256, path, landing.sniffed.content_type, landing.arrival.device_id
             )
+
+    def _head(self, stream: BinaryIO, size_bytes: int) -> bytes:
+        """The content, of a large recording its head; takes no more memory than the listed size unless it grew."""
+        most = self.context.max_blob_bytes
+        data = stream.read(min(most, size_bytes + 1))
+        return data if len(data) <= size_bytes else data + stream.read(most - len(data))
 
     def _spool(self, call_id: str, head: bytes, stream: BinaryIO) -> Path:
         """Copy a large recording to a local file, a chunk at a time: hashed, stored and probed from there."""

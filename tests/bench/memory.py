@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from tests.bench import process
-from tests.bench.place import Place
+from tests.bench.place import Place, ingest
 from tests.bench.report import Figure, Section, table
 
 FEW, MANY, LARGEST = 1_000, 10_000, 20
@@ -29,6 +28,5 @@ def _peak_bytes(place: Place, engine: str, count: int) -> float:
     peaks = []
     for _ in range(place.repeats):
         root = place.empty_lake("memory").settings.root
-        done = process.run("tests.bench.lake_ingest", str(folder), root, engine, sampled=True)
-        peaks.append(done.peak_bytes)
+        peaks.append(ingest(root, folder, engine, sampled=True).peak_bytes)
     return median(peaks)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import random
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jobs.cli import Invocation
 from jobs.context import Job, open_job
@@ -70,7 +70,14 @@ def new_job(root: str) -> Job:
     return job
 
 
-def ingest(root: str, folder: Path, engine: str = "local") -> dict[str, Any]:
-    """``lake ingest`` as a process of its own; its document with the whole process's time as ``wall_s``."""
-    done = process.run("jobs.cli", "--root", root, "ingest", str(folder), "--engine", engine, "--json")
-    return {**done.document, "wall_s": done.wall_s}
+def ingest(
+    root: str,
+    source: Path | str,
+    engine: str = "local",
+    *,
+    environ: Mapping[str, str] | None = None,
+    sampled: bool = False,
+) -> process.Measured:
+    """``lake ingest`` as a process of its own."""
+    command = ("jobs.cli", "--root", root, "ingest", str(source), "--engine", engine, "--json")
+    return process.run(*command, environ=environ, sampled=sampled)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import process
-from tests.bench.place import new_job
+from tests.bench.place import ingest, new_job
 from tests.support.minio import MinioServer
 
 pytestmark = pytest.mark.timeout(900)
@@ -35,8 +34,8 @@ def sparse_wav(folder: Path, size_mib: int) -> Path:
 
 def landed(root: str, source: Path | str, count: int, environ: dict[str, str] | None = None) -> int:
     """Land a source in a process of its own and return the peak of all its processes together."""
-    done = process.run("tests.bench.lake_ingest", str(source), root, "local", environ=environ, sampled=True)
-    assert done.document["records"] == count
+    done = ingest(root, source, environ=environ, sampled=True)
+    assert done.document["arrivals"] == count
     assert done.peak_bytes > 50 * MIB, "the sampler saw no process"
     return done.peak_bytes
 
