@@ -10,6 +10,7 @@ import pytest
 
 from lake.errors import AccessDenied, IntegrityError, StoreError, StoreUnavailable
 from lake.model import BlobRef
+from lake.store import index as store_index
 from lake.store import pack
 from lake.store.about import about, about_key, parse_about
 from lake.store.index import CHUNK_BYTES, read_index
@@ -81,6 +82,19 @@ def test_frames_larger_than_the_window(store: FolderStore, tmp_path: Path) -> No
         tracemalloc.stop()
     assert ([ref for ref, _ in found.blobs], found.findings) == (refs, [])
     assert peak_bytes < 4 * CHUNK_BYTES
+
+
+def test_a_magic_number_over_the_edge_of_a_window(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frame behind a destroyed header is found wherever the windows happen to end."""
+    monkeypatch.setattr(store_index, "CHUNK_BYTES", 1000)
+    for size in range(1000, 2010, 7):
+        refs = write_packs(store, tmp_path / "scratch", [(b"x" * size, "a/b", None), (b"found", "a/b", None)])
+        data = bytearray(without_footer(store.get(refs[0].pack_uri)))
+        data[pack.FILE_HEADER.size] ^= 1
+        rewrite(store, refs[0].pack_uri, bytes(data))
+        assert [ref for ref, _ in index_of(store, refs[0].pack_uri).blobs] == [refs[1]], size
 
 
 def test_magic_numbers_without_end_take_no_time(store: FolderStore) -> None:
