@@ -82,9 +82,10 @@ def record_run(tables: Tables, verb: str, arguments: Sequence[str], now: Callabl
         "started_at_utc": started,
         "lake_version": __version__,
     }
-    tables.append("runs", rows_table([{**base, "state": "running"}], RUNS))
     state, status, message = "done", 0, None
     try:
+        # Inside: an interrupt that comes just after the commit is recorded too.
+        tables.append("runs", rows_table([{**base, "state": "running"}], RUNS))
         yield run
     except BaseException as error:
         state, status = "failed", error.exit_status if isinstance(error, LakeError) else 1
