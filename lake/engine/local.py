@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 from lake.engine.base import TaskFunction, TaskOutput
 from lake.errors import LakeError
@@ -36,7 +38,8 @@ class LocalEngine:
 
     def _round(self, left: dict[int, bytes], function: TaskFunction) -> Iterator[TaskOutput]:
         pool = self._started()
-        running: dict[Future[list[bytes]], int] = {pool.submit(_collect, function, t): n for n, t in left.items()}
+        with _interrupts_blocked():
+            running: dict[Future[list[bytes]], int] = {pool.submit(_collect, function, t): n for n, t in left.items()}
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -44,9 +47,20 @@ class LocalEngine:
                     outputs = future.result()
                     del left[running.pop(future)]
                     yield from outputs
-        finally:
-            for future in running:
-                future.cancel()
+        except BrokenProcessPool:
+            raise
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """End the workers with what they do: nobody waits for it. Futures are left to the pool, which may hang on
+        cancelled ones when its processes die (Python 3.11)."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            for process in list(pool._processes.values()):
+                process.terminate()
+            pool.shutdown(wait=True)
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -57,6 +71,16 @@ class LocalEngine:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes started meanwhile never get the Ctrl-C of a terminal, which goes to all: the driver ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _collect(function: TaskFunction, task: bytes) -> list[bytes]:
