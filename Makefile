@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test test-unit test-faults bench lint lock minio clean
+.PHONY: help setup setup-s3 setup-test demo test test-unit test-faults bench lint lock minio clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,11 +11,18 @@ UV := $(BIN)/uv pip
 export PYTHONSAFEPATH := 1
 
 help: ## say what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.setup ## all that is needed to run: packages, Java, ffmpeg, JARs; leaves .venv/bin/lake
+	@$(BIN)/python -m lake.jvm.resolve
+	@$(BIN)/python -m lake.jvm.archive
 
-setup-test: $(VENV)/.setup-test ## all that is needed to test: setup, test packages, a JDK, MinIO
+setup-s3: setup ## what a root on MinIO or another S3 needs besides
+	@$(BIN)/python -m lake.jvm.resolve --s3
+	@$(BIN)/python -m lake.jvm.archive --s3
+
+setup-test: setup-s3 $(VENV)/.setup-test ## all that is needed to test: setup, test packages, a JDK, MinIO
+	@$(BIN)/python -m tests.support.build_minio
 
 demo: setup ## the whole way on simulated devices, or on your own folder: make demo DATA=/some/folder
 	@$(BIN)/lake demo $(if $(DATA),--data '$(DATA)')
@@ -53,17 +60,15 @@ $(VENV)/.uv: requirements-uv.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	@touch $@
 
-$(VENV)/.setup: $(VENV)/.uv requirements.lock pyproject.toml lake/jvm/jars.lock
+# Stamps stand for what lies in .venv. What lies in the cache is looked at by every set-up, so a lost cache comes back.
+$(VENV)/.setup: $(VENV)/.uv requirements.lock pyproject.toml
 	@echo "installing packages …" >&2
 	@$(UV) install -q --compile-bytecode --require-hashes -r requirements.lock
 	@$(UV) install -q --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m lake.jvm.resolve
-	@$(BIN)/python -m lake.jvm.archive
 	@touch $@
 
-$(VENV)/.setup-test: $(VENV)/.setup requirements-dev.lock tests/support/build_minio.py
+$(VENV)/.setup-test: $(VENV)/.setup requirements-dev.lock requirements-go.lock
 	@jobs/setup.sh test
 	@$(UV) install -q --compile-bytecode --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m lake.jvm.resolve --s3
-	@$(BIN)/python -m tests.support.build_minio || { $(UV) install -q --compile-bytecode --require-hashes -r requirements-go.lock && $(BIN)/python -m tests.support.build_minio; }
+	@$(BIN)/python -m tests.support.build_minio --has-go || $(UV) install -q --compile-bytecode --require-hashes -r requirements-go.lock
 	@touch $@

@@ -60,12 +60,11 @@ def run_demo(
     job: Job, invocation: Invocation, engines: Engines, data: str | None, output: str | None
 ) -> dict[str, Any]:
     """Run the five verbs on one engine and return the verb's document."""
-    from lake.catalog.report import write_report
-
     from jobs.analyze import analyze_all
     from jobs.ingest import ingest_source, make_plan
     from jobs.library import build_library
     from lake.catalog.create import create_lake
+    from lake.catalog.report import write_report
 
     def step(text: str) -> None:
         if not invocation.json:

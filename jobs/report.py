@@ -26,9 +26,8 @@ def command(invocation: Invocation, output: str) -> None:
     """
     from pathlib import Path
 
-    from lake.catalog.report import write_report
-
     from jobs.context import open_job
+    from lake.catalog.report import write_report
 
     job = open_job(invocation)
     path = write_report(job.tables, job.store, job.settings, Path(output))

@@ -18,7 +18,7 @@ from lake.schema import BRONZE, PROVENANCE
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
-COMMAND = re.compile(r"^(?:    |lake: )?(lake [a-z].*|make [a-z-]+.*)$", re.M)
+COMMAND = re.compile(r"^(?:    |lake: )?(lake [a-z].*|make [a-z0-9-]+.*)$", re.M)
 
 
 def leaf_commands(group: click.Group, path: str = "lake") -> Iterator[tuple[str, click.Command]]:
@@ -42,7 +42,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_commands_in_the_documents_exist(document: Path) -> None:
     known = {name for name, _ in leaf_commands(cli)}
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
     for line in COMMAND.findall(document.read_text(encoding="utf-8")):
         words = re.sub(r"--(root|profile|engine) \S+ ?", "", line).split()
         if words[0] == "make":

@@ -17,7 +17,7 @@ from pathlib import Path
 from lake.catalog.create import is_lake
 from lake.errors import LakeError
 from lake.jvm.archive import archive_path
-from lake.jvm.resolve import jars, verify
+from lake.jvm.resolve import jars, setup_target, verify
 from lake.jvm.store_jar import STORE_JAR
 from lake.schema import BRONZE
 from lake.session import COMMITS, unsafe_commits
@@ -118,7 +118,7 @@ def _jars(settings: Settings) -> tuple[bool, str]:
     paths = jars(settings.cache_dir, settings.is_s3)
     wrong = verify(settings.cache_dir, settings.is_s3)
     if wrong:
-        return False, f"{wrong[0]} is not what lake/jvm/jars.lock names: delete it and run `make setup`"
+        return False, f"{wrong[0]} is not what lake/jvm/jars.lock names: run `make {setup_target(settings.is_s3)}`"
     return True, f"{len(paths)} JARs as locked"
 
 
@@ -133,11 +133,11 @@ def _log_store(settings: Settings) -> tuple[bool, str]:
 
 
 def _archive(settings: Settings) -> tuple[bool, str]:
-    if settings.is_s3:
-        return True, "none for S3: Spark starts more slowly"
-    paths = [str(path) for path in jars(settings.cache_dir, False)] + [str(STORE_JAR)]
+    paths = [str(path) for path in jars(settings.cache_dir, settings.is_s3)] + [str(STORE_JAR)]
     there = archive_path(settings.cache_dir, paths).exists()
-    return True, "Spark starts from it" if there else "none for this Java: Spark starts slowly; `make setup` makes one"
+    if there:
+        return True, "Spark starts from it"
+    return True, f"none for this Java: Spark starts slowly; `make {setup_target(settings.is_s3)}` makes one"
 
 
 def _decoder(settings: Settings) -> tuple[bool, str]:

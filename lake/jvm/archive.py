@@ -1,6 +1,6 @@
 """A class-data archive of Spark's start: it halves the time until the first job (docs/decisions/0001).
 
-    python -m lake.jvm.archive       makes it when it is missing or stale
+    python -m lake.jvm.archive [--s3]       makes it when it is missing or stale; --s3 is that of a root on S3
 
 The archive belongs to one JDK and one class path: its name carries both, so a stale one is never found.
 """
@@ -12,14 +12,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 
 def archive_path(cache: Path, jars: Sequence[str]) -> Path:
     """Where the archive of this JDK and class path lies."""
-    import pyspark
+    from lake.jvm.resolve import pyspark_folder
 
-    facts = [java_version(), pyspark.__version__, str(Path(pyspark.__file__).parent), *sorted(jars)]
+    facts = [java_version(), version("pyspark"), str(pyspark_folder()), *sorted(jars)]
     return cache / "cds" / f"spark-{hashlib.sha256('|'.join(facts).encode()).hexdigest()[:16]}.jsa"
 
 
@@ -41,18 +42,18 @@ def java_version() -> str:
     return release.read_text(encoding="utf-8") if release.exists() else str(java.resolve())
 
 
-def make(cache: Path) -> Path:
+def make(cache: Path, s3: bool) -> Path:
     """Run one small Spark job in a JVM of its own that leaves the archive when it ends."""
     from lake.jvm.resolve import jars
     from lake.jvm.store_jar import STORE_JAR
 
-    path = archive_path(cache, [str(p) for p in jars(cache, s3=False)] + [str(STORE_JAR)])
+    path = archive_path(cache, [str(p) for p in jars(cache, s3)] + [str(STORE_JAR)])
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
     subprocess.run(  # noqa: S603
-        [sys.executable, "-c", _JOB],
+        [sys.executable, "-c", _JOB, *(["--s3"] if s3 else [])],
         env={**os.environ, "LAKE_MAKE_ARCHIVE": str(partial)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -65,11 +66,12 @@ def make(cache: Path) -> Path:
 
 
 _JOB = """
+import sys
 import tempfile
 from lake.session import build_session
 from lake.settings import load_settings
 with tempfile.TemporaryDirectory() as root:
-    spark = build_session(load_settings(root), "archive")
+    spark = build_session(load_settings(root), "archive", s3="--s3" in sys.argv)
     spark.range(10).selectExpr("id", "id % 3 AS part").write.format("delta").save(root + "/t")
     spark.read.format("delta").load(root + "/t").groupBy("part").count().collect()
     spark.range(4).mapInArrow(lambda batches: batches, "id long").toArrow()
@@ -86,7 +88,7 @@ def main() -> None:
     from lake.settings import cache_dir
 
     try:
-        made = make(cache_dir())
+        made = make(cache_dir(), "--s3" in sys.argv[1:])
     except LakeError as error:
         sys.exit(f"lake: {error}")
     if not made.exists():

@@ -71,9 +71,14 @@ def jars(cache: Path, s3: bool) -> list[Path]:
     paths = [folder(cache) / jar.file_name for jar in wanted(s3)]
     missing = [path.name for path in paths if not path.exists()]
     if missing:
-        how = "`.venv/bin/python -m lake.jvm.resolve --s3`" if s3 else "`make setup`"
-        raise SettingsError(f"{len(missing)} JARs are missing in {folder(cache)} ({missing[0]} …): run {how}")
+        what = f"{len(missing)} JARs are missing in {folder(cache)} ({missing[0]} …)"
+        raise SettingsError(f"{what}: run `make {setup_target(s3)}`")
     return paths
+
+
+def setup_target(s3: bool) -> str:
+    """What to make when a JAR or the archive is missing or wrong."""
+    return "setup-s3" if s3 else "setup"
 
 
 def folder(cache: Path) -> Path:
@@ -105,7 +110,7 @@ def verify(cache: Path, s3: bool) -> list[str]:
 
 def relock() -> None:
     """Resolve ``WANTED`` transitively, leave out what pyspark ships, and write the lock anew."""
-    shipped = {_artifact(path.name) for path in _pyspark_jars().glob("*.jar")} | set(LEFT_OUT)
+    shipped = {_artifact(path.name) for path in (pyspark_folder() / "jars").glob("*.jar")} | set(LEFT_OUT)
     lines = ["# set coordinate sha256; written by `python -m lake.jvm.resolve --relock`"]
     taken: set[str] = set()
     for set_name, coordinates in WANTED.items():
@@ -138,7 +143,7 @@ def _ivy(scratch: Path, coordinates: list[str], *, transitive: bool) -> None:
         f"</configurations><dependencies>{depends}</dependencies></ivy-module>",
         encoding="utf-8",
     )
-    (ivy,) = _pyspark_jars().glob("ivy-*.jar")
+    (ivy,) = (pyspark_folder() / "jars").glob("ivy-*.jar")
     pattern = "[artifact]-[revision].[ext]" if not transitive else "[organisation]+[artifact]-[revision].[ext]"
     command = [_java(), "-jar", str(ivy), "-settings", "settings.xml", "-ivy", "ivy.xml", "-cache", "cache"]
     command += ["-retrieve", f"out/{pattern}", "-types", "jar", "bundle"]
@@ -150,13 +155,14 @@ def _ivy(scratch: Path, coordinates: list[str], *, transitive: bool) -> None:
         )
 
 
-def _pyspark_jars() -> Path:
+def pyspark_folder() -> Path:
+    """Where pyspark is installed, found without importing it."""
     import importlib.util
 
     spec = importlib.util.find_spec("pyspark")
     if spec is None or spec.origin is None:
         raise SettingsError("pyspark is not installed: run `make setup`")
-    return Path(spec.origin).parent / "jars"
+    return Path(spec.origin).parent
 
 
 def _java() -> str:
@@ -187,7 +193,8 @@ def main() -> None:
         fetched = fetch(cache_dir(), arguments.s3)
     except LakeError as error:
         sys.exit(f"lake: {error}")
-    print(f"{fetched} JARs fetched, {len(wanted(arguments.s3))} in place", file=sys.stderr)
+    if fetched:
+        print(f"{fetched} JARs fetched, {len(wanted(arguments.s3))} in place", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ import json
 import sys
 import time
 
+import pandas as pd
+from pyspark.sql.functions import col, pandas_udf
+
 from lake.session import build_session
 from lake.settings import load_settings
 from tests.bench.contest import digest
@@ -22,9 +25,6 @@ COLUMNS = (
 
 
 def main() -> None:
-    import pandas as pd
-    from pyspark.sql.functions import col, pandas_udf
-
     folder, out = sys.argv[1:3]
     started = time.perf_counter()
     spark = build_session(load_settings(f"{out}-settings"), "plain")

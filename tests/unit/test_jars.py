@@ -74,7 +74,7 @@ def test_a_damaged_jar_is_found(copied_cache: Path, damage: str) -> None:
     assert verify(copied_cache, s3=True) == [victim.name]
 
 
-@pytest.mark.parametrize(("s3", "how"), [(False, "make setup"), (True, "lake.jvm.resolve --s3")])
+@pytest.mark.parametrize(("s3", "how"), [(False, "make setup"), (True, "make setup-s3")])
 def test_a_missing_jar_is_one_line_that_says_what_to_run(tmp_path: Path, s3: bool, how: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(how)) as raised:
         jars(tmp_path, s3)
