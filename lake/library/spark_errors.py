@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lake.errors import CommitConflict, LakeError, SettingsError
+
+CONFLICT = re.compile(r"\b(Concurrent\w+|MetadataChanged|ProtocolChanged)Exception")
+"""Delta's errors for a writer that another one was faster than; two that both create a table change its protocol."""
 
 
 @contextmanager
@@ -19,7 +23,7 @@ def spark_errors(what: str) -> Iterator[None]:
     except (AnalysisException, ParseException) as error:
         raise SettingsError(f"{what}: Spark: {_first_line(error)}") from error
     except (PySparkException, Py4JJavaError) as error:
-        if "Concurrent" in str(error):
+        if CONFLICT.search(str(error)):
             raise CommitConflict(f"{what}: another build writes it at the same time; build again") from error
         raise LakeError(f"{what}: Spark: {_first_line(error)}") from error
 
