@@ -66,7 +66,7 @@ def one_line(done: subprocess.CompletedProcess[str], status: int, *said: str) ->
     """What is wrong, in one line on stderr, with the exit status of DESIGN §9 and no stack trace."""
     lines = done.stderr.strip().splitlines()
     assert (done.returncode, len(lines)) == (status, 1), done.stderr
-    assert lines[0].startswith("lake: ") and "Traceback" not in done.stderr
+    assert lines[0].startswith("lake: ") and "Traceback" not in done.stderr and "unexpected" not in lines[0]
     for text in said:
         assert text in lines[0]
 
