@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import queue
 import select
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -164,9 +162,10 @@ class _Child:
     """One child process and its two pipes."""
 
     def __init__(self, limits: Limits, functions: str) -> None:
-        self._sent: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
+        self._unsent: deque[memoryview] = deque()
         to_child, self._out = os.pipe()
         _widen(self._out)
+        os.set_blocking(self._out, False)
         self._in, from_child = os.pipe()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **_ONE_THREAD}
         command = [sys.executable, "-P", "-m", "lake.media.child", str(to_child), str(from_child)]
@@ -181,16 +180,19 @@ class _Child:
         os.close(to_child)
         os.close(from_child)
         self._ready = False
-        self._poll = select.poll()
-        self._poll.register(self._in, select.POLLIN | select.POLLHUP)
-        self._writer = threading.Thread(target=self._write, name="lake-sandbox", daemon=True)
-        self._writer.start()
+        self._answers, self._both = select.poll(), select.poll()
+        for each in (self._answers, self._both):
+            each.register(self._in, select.POLLIN | select.POLLHUP)
+        self._both.register(self._out, select.POLLOUT)
 
     def send(self, call: Call) -> None:
         data = call.args.get("data") or b""
         args = {**call.args, "data": None} if data else call.args
         frame = msgpack.packb({"id": call.id, "function": call.function, "args": args})
-        self._sent.put((REQUEST_HEADER.pack(len(frame), len(data)) + frame, data))
+        self._unsent.append(memoryview(REQUEST_HEADER.pack(len(frame), len(data)) + frame))
+        if data:
+            self._unsent.append(memoryview(data))
+        self._push()
 
     def receive(self, limit_s: float, output_bytes: int) -> dict[str, Any]:
         if not self._ready:
@@ -212,23 +214,32 @@ class _Child:
         chunks = bytearray()
         while len(chunks) < length:
             left_ms = (deadline - time.monotonic()) * 1000
-            if left_ms <= 0 or not self._poll.poll(left_ms):
+            ready = (self._both if self._unsent else self._answers).poll(left_ms) if left_ms > 0 else []
+            if not ready:
                 raise _Late
+            self._push()
+            if all(pipe != self._in for pipe, _ in ready):
+                continue
             chunk = os.read(self._in, min(1 << 20, length - len(chunks)))
             if not chunk:
                 raise _Died
             chunks += chunk
         return bytes(chunks)
 
-    def _write(self) -> None:
-        """Feeds the child from a thread: a full pipe must not keep the parent from reading answers."""
-        with contextlib.suppress(OSError):
-            while (parts := self._sent.get()) is not None:
-                for part in parts:
-                    view = memoryview(part)
-                    while view:
-                        view = view[os.write(self._out, view) :]
-                del parts, part, view
+    def _push(self) -> None:
+        """Write what the pipe takes and never wait: a full pipe must not keep the parent from reading answers."""
+        while self._unsent:
+            try:
+                written = os.write(self._out, self._unsent[0])
+            except BlockingIOError:
+                return
+            except OSError:  # the child is dead, which its missing answer tells
+                self._unsent.clear()
+                return
+            if written == len(self._unsent[0]):
+                self._unsent.popleft()
+            else:
+                self._unsent[0] = self._unsent[0][written:]
 
     def death(self) -> str:
         """How the child ended, in words."""
@@ -240,8 +251,7 @@ class _Child:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._sent.put(None)
-        self._writer.join()
+        self._unsent.clear()
         os.close(self._out)
         os.close(self._in)
 
