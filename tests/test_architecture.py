@@ -106,7 +106,7 @@ def hidden_state(source: Source) -> bool:
 
 def heavy_at_the_top(source: Source) -> bool:
     """Verbs import nothing heavy before they are called: ``lake --help`` loads all of them."""
-    light = {"jobs.cli", "lake.errors", "click"}
+    light = {"lake.errors", "lake.memory"}
     names: set[str] = set()
     for node in source.tree.body:
         if isinstance(node, ast.Import):
