@@ -6,6 +6,7 @@ import functools
 import pickle
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -88,30 +89,58 @@ def ingest(
     found = new_arrivals(plan.context.connector, plan.tables, skipped, seen)
     known_device = plan.devices
     named = (replace(a, device_id=plan.device_id or device_of(known_device, a)) for a in found)
-    for wave in waves(named, plan.wave_max_arrivals, plan.wave_max_bytes):
-        land_wave(plan, wave, choose_engine(wave), RunFacts(run_id, now(), plan.devices), report, progress)
+    with _Commits(plan.tables, report, progress) as commits:
+        for wave in waves(named, plan.wave_max_arrivals, plan.wave_max_bytes):
+            landings = land(plan, wave, choose_engine(wave), commits.under_way)
+            commits.start(landings, RunFacts(run_id, now(), plan.devices))
+        commits.finish()
     return report
 
 
-def land_wave(
-    plan: IngestPlan,
-    wave: Sequence[Arrival],
-    engine: Engine,
-    facts: RunFacts,
-    report: IngestReport,
-    progress: Callable[[IngestReport], None] = lambda report: None,
-) -> None:
-    """Land and commit one wave."""
-    landings = land(plan, wave, engine)
-    report.add(commit_wave(plan.tables, landings, facts))
-    if len(report.record_seconds) < MAX_TIMINGS:
-        report.record_seconds.extend(landing.seconds for landing in landings)
-    progress(report)
+class _Commits:
+    """Commits one wave on a thread of its own while the engine lands the next; in the order of the waves."""
+
+    def __init__(self, tables: Tables, report: IngestReport, progress: Callable[[IngestReport], None]) -> None:
+        self.tables = tables
+        self.report = report
+        self.progress = progress
+        self.under_way: Sequence[Landing] = ()
+        """The wave that is being committed: what it stored is not in ``blobs`` for sure."""
+        self._thread = ThreadPoolExecutor(1, "lake-commit")
+        self._commit: Future[list[Row]] | None = None
+
+    def start(self, landings: Sequence[Landing], facts: RunFacts) -> None:
+        """Begin to commit a wave, after the one before."""
+        self.finish()
+        self.under_way = landings
+        self._commit = self._thread.submit(commit_wave, self.tables, landings, facts)
+
+    def finish(self) -> None:
+        """Wait for the wave that is being committed; what went wrong raises here."""
+        if self._commit is None:
+            return
+        self.report.add(self._commit.result())
+        if len(self.report.record_seconds) < MAX_TIMINGS:
+            self.report.record_seconds.extend(landing.seconds for landing in self.under_way)
+        self._commit, self.under_way = None, ()
+        self.progress(self.report)
+
+    def __enter__(self) -> _Commits:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown(wait=True)
 
 
-def land(plan: IngestPlan, wave: Sequence[Arrival], engine: Engine) -> list[Landing]:
-    """Have the engine read, store and probe a wave; nothing is committed."""
-    stored = frozenset(sizes_stored(plan.tables, (a.size_bytes for a in wave), MAX_STORED_CANDIDATES))
+def land(plan: IngestPlan, wave: Sequence[Arrival], engine: Engine, before: Sequence[Landing] = ()) -> list[Landing]:
+    """Have the engine read, store and probe a wave; nothing is committed.
+
+    ``before`` is a wave that is being committed meanwhile: what it stored is not stored again.
+    """
+    sizes = {arrival.size_bytes for arrival in wave}
+    known = sizes_stored(plan.tables, sizes, MAX_STORED_CANDIDATES)
+    known |= {each.sha256 for each in before if each.sha256 and each.size_bytes in sizes}
+    stored = frozenset(known)
     tasks = [pickle.dumps(IngestTask(tuple(part), stored)) for part in cut(wave, engine.slots, plan.task_bytes)]
     landings: list[Landing] = []
     for output in engine.run(tasks, functools.partial(run_ingest_task, plan.context)):

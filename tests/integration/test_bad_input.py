@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from jobs.ingest import make_plan
-from lake.ingest.commit import RunFacts
-from lake.ingest.run import IngestReport, land_wave
+from lake.ingest.commit import RunFacts, commit_wave
+from lake.ingest.run import land
 from lake.model import Arrival
 from tests.support import documents
 from tests.support.lakes import Lake
@@ -153,9 +153,8 @@ def test_what_changes_or_vanishes_between_listing_and_reading_is_a_row(local_lak
     wave = [replace(a, problem="no permission") if a.key == "closed.txt" else a for a in listed]
     (tmp_path / "in" / "gone.txt").unlink()
     write(tmp_path / "in", {"changed.txt": b"new and longer"})
-    report = IngestReport()
-    land_wave(plan, wave, local_lake.engine, RunFacts("run", datetime.now(UTC), {}), report)
-    assert (report.landed, report.quarantined) == (1, 3)
+    arrivals = commit_wave(plan.tables, land(plan, wave, local_lake.engine), RunFacts("run", datetime.now(UTC), {}))
+    assert sorted(row["state"] for row in arrivals) == ["landed", "quarantined", "quarantined", "quarantined"]
     rows = {row["path"]: row for row in local_lake.rows("quarantine")}
     assert {row["error_class"] for row in rows.values()} == {"Unreadable"}
     assert (rows["gone.txt"]["sha256"], rows["closed.txt"]["sha256"]) == (None, None)

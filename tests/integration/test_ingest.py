@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.lakes import Lake
+from jobs.cli import Invocation
+from jobs.ingest import ingest_source, make_plan
+from tests.support.lakes import Lake, OneEngine
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -61,6 +64,18 @@ def test_twins_in_one_wave_are_stored_once(lake: Lake, tmp_path: Path) -> None:
     assert (report["landed"], report["duplicates"]) == (100, 100)
     assert len(lake.rows("blobs")) == 100
     assert len(lake.rows("assets")) == 200
+
+
+def test_twins_in_consecutive_waves_are_stored_once(lake: Lake, tmp_path: Path) -> None:
+    """A wave is landed while the one before is committed, and yet knows what that one stored."""
+    (tmp_path / "in").mkdir()
+    for number in range(60):
+        (tmp_path / "in" / f"{number:03}.txt").write_text(f"content {number % 20:03}")
+    plan = replace(make_plan(lake.job, str(tmp_path / "in"), None), wave_max_arrivals=20)
+    report = ingest_source(lake.job, Invocation(json=True), plan, OneEngine(lake.job, lake.engine))
+    assert (report["landed"], report["duplicates"]) == (20, 40)
+    assert len({row["pack_uri"] for row in lake.rows("blobs")}) == len(list(lake.job.store.list("packs"))) == 1
+    assert len(lake.rows("assets")) == 60
 
 
 def test_new_content_at_a_path_is_one_new_version(lake: Lake, tmp_path: Path) -> None:
