@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -91,8 +91,9 @@ def ingest(
     named = (replace(a, device_id=plan.device_id or device_of(known_device, a)) for a in found)
     with _Commits(plan.tables, report, progress) as commits:
         for wave in waves(named, plan.wave_max_arrivals, plan.wave_max_bytes):
-            landings = land(plan, wave, choose_engine(wave), commits.under_way)
-            commits.start(landings, RunFacts(run_id, now(), plan.devices))
+            commits.start(
+                land(plan, wave, choose_engine(wave), commits.under_way), RunFacts(run_id, now(), plan.devices)
+            )
         commits.finish()
     return report
 
@@ -104,15 +105,18 @@ class _Commits:
         self.tables = tables
         self.report = report
         self.progress = progress
-        self.under_way: Sequence[Landing] = ()
-        """The wave that is being committed: what it stored is not in ``blobs`` for sure."""
+        self.under_way: dict[str, int] = {}
+        """Sizes of the contents of the wave that is being committed, which may not be in ``blobs`` yet. The wave itself
+        is let go with its commit."""
         self._thread = ThreadPoolExecutor(1, "lake-commit")
         self._commit: Future[list[Row]] | None = None
 
     def start(self, landings: Sequence[Landing], facts: RunFacts) -> None:
         """Begin to commit a wave, after the one before."""
         self.finish()
-        self.under_way = landings
+        self.under_way = {each.sha256: each.size_bytes or 0 for each in landings if each.sha256}
+        if len(self.report.record_seconds) < MAX_TIMINGS:
+            self.report.record_seconds.extend(landing.seconds for landing in landings)
         self._commit = self._thread.submit(commit_wave, self.tables, landings, facts)
 
     def finish(self) -> None:
@@ -120,9 +124,7 @@ class _Commits:
         if self._commit is None:
             return
         self.report.add(self._commit.result())
-        if len(self.report.record_seconds) < MAX_TIMINGS:
-            self.report.record_seconds.extend(landing.seconds for landing in self.under_way)
-        self._commit, self.under_way = None, ()
+        self._commit, self.under_way = None, {}
         self.progress(self.report)
 
     def __enter__(self) -> _Commits:
@@ -132,14 +134,16 @@ class _Commits:
         self._thread.shutdown(wait=True)
 
 
-def land(plan: IngestPlan, wave: Sequence[Arrival], engine: Engine, before: Sequence[Landing] = ()) -> list[Landing]:
+def land(
+    plan: IngestPlan, wave: Sequence[Arrival], engine: Engine, before: Mapping[str, int] | None = None
+) -> list[Landing]:
     """Have the engine read, store and probe a wave; nothing is committed.
 
-    ``before`` is a wave that is being committed meanwhile: what it stored is not stored again.
+    ``before`` are contents, with their sizes, that are being committed meanwhile and need not be stored again.
     """
     sizes = {arrival.size_bytes for arrival in wave}
     known = sizes_stored(plan.tables, sizes, MAX_STORED_CANDIDATES)
-    known |= {each.sha256 for each in before if each.sha256 and each.size_bytes in sizes}
+    known |= {sha256 for sha256, size_bytes in (before or {}).items() if size_bytes in sizes}
     stored = frozenset(known)
     tasks = [pickle.dumps(IngestTask(tuple(part), stored)) for part in cut(wave, engine.slots, plan.task_bytes)]
     landings: list[Landing] = []

@@ -30,7 +30,7 @@ HEADER = struct.Struct("<Q")
 REQUEST_HEADER = struct.Struct("<QQ")
 """Length of a call without its content, and of the content that follows: a content is never copied into a message."""
 IN_FLIGHT_CALLS = 32
-IN_FLIGHT_BYTES = 4 * 1024 * 1024
+IN_FLIGHT_BYTES = 2 * 1024 * 1024
 PIPE_BYTES = 1024 * 1024
 """A pipe holds 64 KiB by default: both sides would wake each other several times a recording."""
 START_LIMIT_S = 120.0
