@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command(cls=Verb)
 @click.argument("names", nargs=-1)
 @click.option(
-    "--engine", type=click.Choice(["auto", "local", "spark"]), help="Where it runs; auto takes Spark for large runs."
+    "--engine",
+    type=click.Choice(["auto", "local", "spark"]),
+    help="Where it runs; auto is Spark on a cluster, else processes here.",
 )
 @click.option("--strict", is_flag=True, help="Exit 5 when some recordings failed.")
 @click.option("--dry-run", is_flag=True, help="Count what would be analysed.")
@@ -69,7 +71,7 @@ def analyze_all(
         plan = make_plan(job, names, run.run_id)
         report = analyze(
             plan,
-            lambda wave: engines.choose(len(wave), sum(item.ref.size_bytes for item in wave)),
+            engines.started,
             utc_now,
             lambda r: progress.update(r.recordings, r.recordings_total, r.bytes),
             retry,

@@ -65,13 +65,15 @@ class Engines:
         self._engines: dict[str, Engine] = {}
         self._spark: SparkSession | None = None
 
-    def choose(self, records: int, size_bytes: int) -> Engine:
-        """``auto``: Spark on a cluster or where the work outweighs its start, else this machine's processes."""
+    def started(self) -> Engine:
+        """The run's engine, started when first asked for: a run that finds nothing to do starts none.
+
+        ``auto`` is Spark on a cluster, else this machine's processes: there Spark has the same cores and a start to
+        pay for (docs/decisions/0002).
+        """
         name = self.requested
         if name == "auto":
-            limits = self.settings.ingest
-            large = records >= limits.spark_from_arrivals
-            name = "spark" if large or not self.settings.spark.master.startswith("local") else "local"
+            name = "local" if self.settings.spark.master.startswith("local") else "spark"
         if name not in self._engines:
             self._engines[name] = self._start(name)
         self.used.add(name)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     "--device", metavar="ID", help="Device that delivered all of it (conf/devices); its own source is the default."
 )
 @click.option(
-    "--engine", type=click.Choice(["auto", "local", "spark"]), help="Where it runs; auto takes Spark for large runs."
+    "--engine",
+    type=click.Choice(["auto", "local", "spark"]),
+    help="Where it runs; auto is Spark on a cluster, else processes here.",
 )
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links of a folder.")
 @click.option("--strict", is_flag=True, help="Exit 5 when some recordings were quarantined.")
@@ -72,7 +74,7 @@ def ingest_source(job: Job, invocation: Invocation, plan: IngestPlan, engines: E
     ):
         report = ingest(
             plan,
-            lambda wave: engines.choose(len(wave), sum(a.size_bytes for a in wave)),
+            engines.started,
             run.run_id,
             utc_now,
             lambda r: progress.update(r.arrivals, None, r.bytes),

@@ -135,7 +135,7 @@ def _ingest_again(
             tables=job.tables,
             connect=lambda source: connect(source, **source_options(job, source)),
             plan=lambda connector: plan_for(job, connector, None),
-            choose_engine=lambda wave: engines.choose(len(wave), sum(a.size_bytes for a in wave)),
+            engine=engines.started,
             facts=RunFacts(run.run_id, utc_now(), load_devices(job.settings.conf_dir / "devices")),
         )
         report = retry_ingest(retry, failed)

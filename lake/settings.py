@@ -54,8 +54,6 @@ class IngestSettings(_Frozen):
     pack_target_bytes: int = 128 * 1024**2
     max_blob_bytes: int = 8 * 1024**2
     """Recordings from this size on get a key of their own instead of a place in a pack."""
-    spark_from_arrivals: int = 4096
-    """``engine: auto`` takes Spark for waves of at least this many recordings on a local master."""
 
 
 class AnalysisSettings(_Frozen):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -47,7 +47,7 @@ class AnalyzePlan:
 
 def analyze(
     plan: AnalyzePlan,
-    choose_engine: Callable[[Sequence[WorkItem]], Engine],
+    engine: Callable[[], Engine],
     now: Callable[[], datetime],
     progress: Callable[[AnalyzeReport], None] = lambda report: None,
     retry: Iterable[tuple[str, str]] = (),
@@ -66,7 +66,7 @@ def analyze(
     progress(report)
     try:
         for wave in waves(planner.work(), plan.wave_max_items, plan.wave_max_bytes):
-            _run_wave(plan, wave, choose_engine(wave), now, report, set(retry))
+            _run_wave(plan, wave, engine(), now, report, set(retry))
             progress(report)
     finally:
         planner.close()

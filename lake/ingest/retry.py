@@ -82,7 +82,7 @@ class Retry:
     """Opens a source by its URI."""
     plan: Callable[[Connector], IngestPlan]
     """The run's values for one connector."""
-    choose_engine: Callable[[Sequence[Arrival]], Engine]
+    engine: Callable[[], Engine]
     facts: RunFacts
 
 
@@ -113,7 +113,7 @@ def _retry(retry: Retry, connector: Connector, rows: Sequence[Row], report: Retr
         Arrival(r["source"], r["key"], r["version"], r["size_bytes"], r["modified_at_utc"], r["device_id"])
         for r in rows
     ]
-    landings = land(retry.plan(connector), wave, retry.choose_engine(wave))
+    landings = land(retry.plan(connector), wave, retry.engine())
     # The first attempt has its row in quarantine, so the commit adds none; the rows of this attempt follow here.
     committed = commit_wave(retry.tables, landings, retry.facts)
     asset_ids = {row["arrival_id"]: row["asset_id"] for row in committed}

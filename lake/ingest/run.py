@@ -66,14 +66,14 @@ class IngestPlan:
 
 def ingest(
     plan: IngestPlan,
-    choose_engine: Callable[[Sequence[Arrival]], Engine],
+    engine: Callable[[], Engine],
     run_id: str,
     now: Callable[[], datetime],
     progress: Callable[[IngestReport], None] = lambda report: None,
 ) -> IngestReport:
     """Land what is new in a source. A bad recording is a row; what raises is a dead store, a dead source or a bug.
 
-    ``choose_engine`` gets the first wave: a small one needs no JVM.
+    ``engine`` is asked for when there is something to land, so that a run with nothing new starts none.
     """
     report = IngestReport()
 
@@ -91,9 +91,7 @@ def ingest(
     named = (replace(a, device_id=plan.device_id or device_of(known_device, a)) for a in found)
     with _Commits(plan.tables, report, progress) as commits:
         for wave in waves(named, plan.wave_max_arrivals, plan.wave_max_bytes):
-            commits.start(
-                land(plan, wave, choose_engine(wave), commits.under_way), RunFacts(run_id, now(), plan.devices)
-            )
+            commits.start(land(plan, wave, engine(), commits.under_way), RunFacts(run_id, now(), plan.devices))
         commits.finish()
     return report
 
