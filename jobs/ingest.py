@@ -77,7 +77,7 @@ def ingest_source(job: Job, invocation: Invocation, plan: IngestPlan, engines: E
             engines.started,
             run.run_id,
             utc_now,
-            lambda r: progress.update(r.arrivals, None, r.bytes),
+            lambda r: progress.update(r.arrivals + r.landing, None, r.bytes + r.landing_bytes),
         )
         run.engine = "+".join(sorted(engines.used)) or "none"
         run.stage(

@@ -66,8 +66,7 @@ def analyze(
     progress(report)
     try:
         for wave in waves(planner.work(), plan.wave_max_items, plan.wave_max_bytes):
-            _run_wave(plan, wave, engine(), now, report, set(retry))
-            progress(report)
+            _run_wave(plan, wave, engine(), now, report, set(retry), progress)
     finally:
         planner.close()
     return report
@@ -80,6 +79,7 @@ def _run_wave(
     now: Callable[[], datetime],
     report: AnalyzeReport,
     retry: set[tuple[str, str]],
+    progress: Callable[[AnalyzeReport], None],
 ) -> None:
     tasks = [pickle.dumps(task) for task in cut(wave, engine.slots)]
     files: dict[str, list[DataFile]] = defaultdict(list)
@@ -94,6 +94,8 @@ def _run_wave(
         report.rows += output.rows
         report.bytes += output.bytes
         report.record_seconds += output.seconds
+        report.recordings += sum(output.done.values()) + len(output.failures)
+        progress(report)
     # One commit a feature table: results and "done" are the same rows, so a kill between two tables loses nothing.
     for name, written in files.items():
         plan.tables.add_files(plan.context.analyses[name].table, plan.context.analyses[name].schema, written)
@@ -104,7 +106,6 @@ def _run_wave(
     plan.tables.append("quarantine", rows_table(rows, QUARANTINE))
     for _, name, _ in failures:
         report.analyses[name]["failed"] += 1
-    report.recordings += sum(len(item.analyses) for item in wave)
 
 
 def _attempts(tables: Tables, retry: set[tuple[str, str]]) -> dict[tuple[str, str], int]:

@@ -34,17 +34,29 @@ class IngestReport:
     pending: int = 0
     bytes: int = 0
     seen: int = 0
+    landing: int = 0
+    """Arrivals that executors are done with and no commit holds yet: what progress tells before a wave ends."""
+    landing_bytes: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     skipped_count: int = 0
     record_seconds: list[float] = field(default_factory=list)
 
+    def read(self, landings: Sequence[Landing]) -> None:
+        """Count what an executor brought back."""
+        self.landing += len(landings)
+        self.landing_bytes += sum(each.arrival.size_bytes for each in landings)
+
     def add(self, arrivals: Sequence[Row]) -> None:
+        """Count what was committed."""
         states = Counter(row["state"] for row in arrivals)
+        size_bytes = sum(row["size_bytes"] or 0 for row in arrivals)
+        self.landing -= len(arrivals)
+        self.landing_bytes -= size_bytes
         self.arrivals += len(arrivals)
         self.landed += states["landed"]
         self.duplicates += states["duplicate"]
         self.quarantined += states["quarantined"]
-        self.bytes += sum(row["size_bytes"] or 0 for row in arrivals)
+        self.bytes += size_bytes
 
 
 MAX_SKIPPED_TOLD = 1000
@@ -86,12 +98,16 @@ def ingest(
         report.seen += count
         progress(report)
 
+    def read(landings: Sequence[Landing]) -> None:
+        report.read(landings)
+        progress(report)
+
     found = new_arrivals(plan.context.connector, plan.tables, skipped, seen)
     known_device = plan.devices
     named = (replace(a, device_id=plan.device_id or device_of(known_device, a)) for a in found)
     with _Commits(plan.tables, report, progress) as commits:
         for wave in waves(named, plan.wave_max_arrivals, plan.wave_max_bytes):
-            commits.start(land(plan, wave, engine(), commits.under_way), RunFacts(run_id, now(), plan.devices))
+            commits.start(land(plan, wave, engine(), commits.under_way, read), RunFacts(run_id, now(), plan.devices))
         commits.finish()
     return report
 
@@ -133,11 +149,16 @@ class _Commits:
 
 
 def land(
-    plan: IngestPlan, wave: Sequence[Arrival], engine: Engine, before: Mapping[str, int] | None = None
+    plan: IngestPlan,
+    wave: Sequence[Arrival],
+    engine: Engine,
+    before: Mapping[str, int] | None = None,
+    on_landed: Callable[[Sequence[Landing]], None] = lambda landings: None,
 ) -> list[Landing]:
     """Have the engine read, store and probe a wave; nothing is committed.
 
-    ``before`` are contents, with their sizes, that are being committed meanwhile and need not be stored again.
+    ``before`` are contents, with their sizes, that are being committed meanwhile and need not be stored again;
+    ``on_landed`` is told of each task that ends.
     """
     sizes = {arrival.size_bytes for arrival in wave}
     known = sizes_stored(plan.tables, sizes, MAX_STORED_CANDIDATES)
@@ -146,5 +167,7 @@ def land(
     tasks = [pickle.dumps(IngestTask(tuple(part), stored)) for part in cut(wave, engine.slots, plan.task_bytes)]
     landings: list[Landing] = []
     for output in engine.run(tasks, functools.partial(run_ingest_task, plan.context)):
-        landings += pickle.loads(output)  # noqa: S301  (made by this run's own executors)
+        part: list[Landing] = pickle.loads(output)  # noqa: S301  (made by this run's own executors)
+        landings += part
+        on_landed(part)
     return landings
