@@ -10,14 +10,14 @@ import pytest
 
 from lake.engine import Engine, LocalEngine, SparkEngine
 from lake.settings import load_settings
-from tests.support.corpus import corpus
+from tests.support.corpus import corpus, whole_corpus
 from tests.support.lakes import Lake, new_lake
 from tests.support.minio import bucket, minio
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["bucket", "corpus", "minio"]
+__all__ = ["bucket", "corpus", "minio", "whole_corpus"]
 
 
 @pytest.fixture(autouse=True)

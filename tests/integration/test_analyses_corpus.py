@@ -1,8 +1,7 @@
-"""The analyses on real recordings, where LAKE_CORPUS names the folder the corpus was fetched to."""
+"""The analyses on real recordings: the subset in every run, the whole corpus in tests marked ``full``."""
 
 from __future__ import annotations
 
-import os
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +11,7 @@ import pytest
 from lake.analysis.registry import ANALYSES
 from lake.errors import LimitExceeded, Protected, RecordError, Unsupported
 from lake.model import Media, MediaKind, Row
-
-CORPUS = Path(os.environ.get("LAKE_CORPUS", "/nonexistent"))
-pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="LAKE_CORPUS names no corpus")
+from tests.support.corpus import Corpus
 
 OFFICE = "application/vnd.openxmlformats-officedocument"
 TYPES: dict[str, tuple[MediaKind, str]] = {
@@ -54,11 +51,8 @@ MOSTLY_READ = {"ppt": 0.7, "doc": 0.75, "mbox": 0.85}
 """Share that must be read without an error where the corpus holds many files made to break readers; others 0.9."""
 
 
-def found(name: str) -> Path:
-    path = next((path for path in sorted(CORPUS.rglob(name)) if path.is_file()), None)
-    if path is None:
-        pytest.skip(f"this corpus has no {name}")
-    return path
+def found(corpus: Corpus, name: str) -> Path:
+    return next(path for path in sorted(corpus.paths()) if path.name == name)
 
 
 def analysed(analysis: str, path: Path) -> list[Row]:
@@ -69,13 +63,13 @@ def analysed(analysis: str, path: Path) -> list[Row]:
     return found_rows
 
 
-@pytest.mark.parametrize("suffix", sorted(TYPES))
-def test_a_sample_of_every_type_gives_rows_or_an_error_of_the_lake(suffix: str) -> None:
+def check_sample(corpus: Corpus, suffix: str) -> int:
+    """Analyse a sample of the files with a suffix and return how many they are."""
     kind, _ = TYPES[suffix]
-    paths = sorted((CORPUS / kind).rglob(f"*.{suffix}"))
+    paths = sorted(
+        path for path in corpus.paths() if path.suffix == f".{suffix}" and path.is_relative_to(corpus.folder / kind)
+    )
     sample = random.Random(suffix).sample(paths, min(len(paths), 4 if kind == "video" else 25))
-    if not sample:
-        pytest.skip(f"this corpus has no .{suffix}")
     wrong: list[str] = []
     for path in sample:
         for analysis in OF_KIND[kind]:
@@ -87,37 +81,50 @@ def test_a_sample_of_every_type_gives_rows_or_an_error_of_the_lake(suffix: str) 
                 assert "\n" not in str(error)
                 wrong.append(f"{path.name}: {error}")
     assert len(wrong) <= (1 - MOSTLY_READ.get(suffix, 0.9)) * len(sample) + 1, wrong
+    return len(sample)
 
 
-def test_chinese_text_of_a_real_pdf_and_of_its_html_is_the_same_language() -> None:
-    text = "".join(row["text"] for row in analysed("document_text", found("install.zh_CN.pdf")))
+def test_a_sample_of_what_the_subset_has_gives_rows_or_an_error_of_the_lake(corpus: Corpus) -> None:
+    counts = {suffix: check_sample(corpus, suffix) for suffix in sorted(TYPES)}
+    assert {TYPES[suffix][0] for suffix, count in counts.items() if count} == set(OF_KIND)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("suffix", sorted(TYPES))
+def test_a_sample_of_every_type_gives_rows_or_an_error_of_the_lake(whole_corpus: Corpus, suffix: str) -> None:
+    assert check_sample(whole_corpus, suffix) > 0
+
+
+@pytest.mark.full
+def test_chinese_text_of_a_real_pdf_and_of_its_html_is_the_same_language(whole_corpus: Corpus) -> None:
+    text = "".join(row["text"] for row in analysed("document_text", found(whole_corpus, "install.zh_CN.pdf")))
     assert sum("\u4e00" <= char <= "\u9fff" for char in text) > 50_000
     assert "安装" in text and "\ufffd" not in text
 
 
-def test_encrypted_and_too_old_documents_say_so() -> None:
+@pytest.mark.full
+def test_encrypted_and_too_old_documents_say_so(whole_corpus: Corpus) -> None:
     for name in ("PasswordProtected.doc", "Password_Protected-hello.ppt"):
         with pytest.raises(Protected, match="password"):
-            analysed("document_text", found(name))
+            analysed("document_text", found(whole_corpus, name))
     with pytest.raises(Unsupported, match="Word 95"):
-        analysed("document_text", found("Word6.doc"))
+        analysed("document_text", found(whole_corpus, "Word6.doc"))
 
 
-def test_people_walking_are_one_shot_and_a_trailer_is_several() -> None:
-    (shot,) = analysed("keyframes", found("vtest.avi"))
+@pytest.mark.full
+def test_people_walking_are_one_shot_and_a_trailer_is_several(whole_corpus: Corpus) -> None:
+    (shot,) = analysed("keyframes", found(whole_corpus, "vtest.avi"))
     assert shot["start_s"] == 0 and shot["end_s"] == pytest.approx(79.5, abs=0.2)
     assert shot["thumbnail"][:3] == b"\xff\xd8\xff"
-    shots = analysed("keyframes", found("Megamind.avi"))
+    shots = analysed("keyframes", found(whole_corpus, "Megamind.avi"))
     assert len(shots) == 4
     assert all(one["end_s"] == two["start_s"] for one, two in pairwise(shots))
 
 
-def test_telephone_prompts_are_mostly_speech() -> None:
-    prompts = [
-        path for path in sorted(CORPUS.rglob("*.wav")) if path.parent.name in ("asterisk-en-wav", "asterisk-fr-wav")
-    ]
-    if not prompts:
-        pytest.skip("this corpus has no prompts")
-    sample = random.Random(5).sample(prompts, min(30, len(prompts)))
+@pytest.mark.full
+def test_telephone_prompts_are_mostly_speech(whole_corpus: Corpus) -> None:
+    folders = ("asterisk-en-wav", "asterisk-fr-wav")
+    prompts = [path for path in sorted(whole_corpus.paths()) if path.parent.name in folders and path.suffix == ".wav"]
+    sample = random.Random(5).sample(prompts, 30)
     spoken = sum(bool(analysed("speech", path)) for path in sample)
     assert spoken >= 0.8 * len(sample)

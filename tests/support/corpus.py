@@ -85,3 +85,11 @@ def corpus() -> Corpus:
     if not is_beside():
         pytest.skip("the shared corpus is not beside this checkout")
     return subset()
+
+
+@pytest.fixture(scope="session")
+def whole_corpus() -> Corpus:
+    """All of it; only tests marked ``full`` ask for it."""
+    if not is_beside():
+        pytest.skip("the shared corpus is not beside this checkout")
+    return whole()

@@ -134,7 +134,9 @@ def recordings() -> tuple[Recording, ...]:
         Recording("a.mp3", sound("mp3", "mp3"), "audio/mpeg", "audio", {"codecs": "mp3", "channels": 1}, False),
         Recording("a.ogg", sound("ogg", "libopus"), "audio/ogg", "audio", {"codecs": "opus"}, False),
         Recording("a.aac", sound("adts", "aac"), "audio/aac", "audio", {"sample_rate_hz": 48000}, False),
-        Recording("a.gsm", bytes([0xD0] + [0] * 32) * 50, "audio/x-gsm", "audio", {**SPEECH, "sample_rate_hz": 8000}),
+        Recording(
+            "a.gsm", bytes([0xD0] + [0] * 32) * 50, "audio/x-gsm", "audio", {**SPEECH, "sample_rate_hz": 8000}, False
+        ),
         Recording("a.raw", (speech * 32767).astype("<i2").tobytes(), "audio/L16", "audio", SPEECH, False),
         Recording("a.mp4", mp4(), "video/mp4", "video", {**FILM, "codecs": "h264"}),
         Recording("a.mov", mp4(form="mov"), "video/quicktime", "video", FILM),

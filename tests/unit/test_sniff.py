@@ -32,10 +32,11 @@ def test_a_wrong_name_changes_nothing(recording: Recording, name: str) -> None:
         assert found == Sniffed(recording.content_type, recording.media_kind)
 
 
-@pytest.mark.parametrize("recording", recordings(), ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "recording", [r for r in recordings() if r.name not in ("a.gsm", "a.jsonl")], ids=lambda r: r.name
+)
 def test_the_kind_of_what_is_cut_off_is_still_known(recording: Recording) -> None:
-    if recording.name in ("a.gsm", "a.jsonl"):
-        pytest.skip("without whole frames or lines nothing says what it was")
+    """But for those of which nothing says what they were without whole frames or lines."""
     cut = recording.data[: max(len(recording.data) * 6 // 10, 8)]
     assert sniffed(cut, recording.name).media_kind == recording.media_kind
 
