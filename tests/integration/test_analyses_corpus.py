@@ -49,6 +49,8 @@ OF_KIND = {
 }
 MOSTLY_READ = {"ppt": 0.7, "doc": 0.75, "mbox": 0.85}
 """Share that must be read without an error where the corpus holds many files made to break readers; others 0.9."""
+BROKEN_ON_PURPOSE = "damaged_jpeg"
+"""Folder of the corpus whose files are all damaged."""
 
 
 def found(corpus: Corpus, name: str) -> Path:
@@ -66,8 +68,11 @@ def analysed(analysis: str, path: Path) -> list[Row]:
 def check_sample(corpus: Corpus, suffix: str) -> int:
     """Analyse a sample of the files with a suffix and return how many they are."""
     kind, _ = TYPES[suffix]
+    folder = corpus.folder / kind
     paths = sorted(
-        path for path in corpus.paths() if path.suffix == f".{suffix}" and path.is_relative_to(corpus.folder / kind)
+        path
+        for path in corpus.paths()
+        if path.suffix == f".{suffix}" and path.is_relative_to(folder) and path.parent.name != BROKEN_ON_PURPOSE
     )
     sample = random.Random(suffix).sample(paths, min(len(paths), 4 if kind == "video" else 25))
     wrong: list[str] = []
