@@ -33,6 +33,7 @@ IN_FLIGHT_CALLS = 32
 IN_FLIGHT_BYTES = 2 * 1024 * 1024
 PIPE_BYTES = 1024 * 1024
 """A pipe holds 64 KiB by default: both sides would wake each other several times a recording."""
+READ_BYTES = 256 * 1024
 START_LIMIT_S = 120.0
 """A child that has not said that it is ready by then is broken: a busy machine imports slowly."""
 
@@ -163,6 +164,7 @@ class _Child:
 
     def __init__(self, limits: Limits, functions: str) -> None:
         self._unsent: deque[memoryview] = deque()
+        self._unread = bytearray()
         to_child, self._out = os.pipe()
         _widen(self._out)
         os.set_blocking(self._out, False)
@@ -211,8 +213,8 @@ class _Child:
         return self._read(length, deadline)
 
     def _read(self, length: int, deadline: float) -> bytes:
-        chunks = bytearray()
-        while len(chunks) < length:
+        # What one read brings is kept: the answers about small recordings come many at a time.
+        while len(self._unread) < length:
             left_ms = (deadline - time.monotonic()) * 1000
             ready = (self._both if self._unsent else self._answers).poll(left_ms) if left_ms > 0 else []
             if not ready:
@@ -220,11 +222,13 @@ class _Child:
             self._push()
             if all(pipe != self._in for pipe, _ in ready):
                 continue
-            chunk = os.read(self._in, min(1 << 20, length - len(chunks)))
+            chunk = os.read(self._in, READ_BYTES)
             if not chunk:
                 raise _Died
-            chunks += chunk
-        return bytes(chunks)
+            self._unread += chunk
+        taken = bytes(memoryview(self._unread)[:length])
+        del self._unread[:length]
+        return taken
 
     def _push(self) -> None:
         """Write what the pipe takes and never wait: a full pipe must not keep the parent from reading answers."""
