@@ -14,9 +14,10 @@ from urllib.parse import unquote_to_bytes
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.catalog.read import find_blobs, open_content
+from lake.catalog.read import open_content
 from lake.errors import LakeError, NotFound, UsageError
 from lake.model import BlobRef, Row
+from lake.store.blobs import stored_blobs
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ def export_recordings(
     assets = _assets(tables, chosen)
     size_bytes = sum(asset["size_bytes"] or 0 for asset in assets)
     if not dry_run:
-        blobs = find_blobs(tables, (asset["sha256"] for asset in assets))
+        blobs = stored_blobs(tables.dataset("blobs"), (asset["sha256"] for asset in assets))
         for asset in assets:
             if asset["sha256"] not in blobs:
                 raise NotFound(f"no blob {asset['sha256']} of {asset['path']} in {tables.root}")
-            _write(store, blobs[asset["sha256"]], target_path(dest, asset["path"], asset["asset_id"]))
+            _write(store, blobs[asset["sha256"]].ref, target_path(dest, asset["path"], asset["asset_id"]))
     return Exported(len(assets), size_bytes)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.errors import NotFound, UsageError
 from lake.model import BlobRef
+from lake.store.blobs import stored_blobs
 from lake.store.reader import open_blob, read_blob
 from lake.tables import Tables
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[0-9a-f]{4,64}")
 WHOLE_BYTES = 8 * 1024 * 1024
 """Blobs below this are read and verified in one request; larger ones are streamed."""
-BLOB_COLUMNS = ["sha256", "size_bytes", "pack_uri", "offset", "length", "codec", "crc32c", "content_type"]
 
 
 def open_recording(tables: Tables, store: ObjectStore, recording: str | dict[str, Any]) -> BinaryIO:
@@ -39,19 +37,10 @@ def open_content(store: ObjectStore, ref: BlobRef) -> BinaryIO:
 def find_blob(tables: Tables, recording: str | dict[str, Any]) -> BlobRef:
     """Where the bytes of a recording lie: by asset id, sha256, an asset's row or a FILE reference."""
     sha256 = _sha256_of(tables, recording)
-    found = find_blobs(tables, [sha256])
+    found = stored_blobs(tables.dataset("blobs"), [sha256])
     if sha256 not in found:
         raise NotFound(f"no blob {sha256} in {tables.root}")
-    return found[sha256]
-
-
-def find_blobs(tables: Tables, contents: Iterable[str]) -> dict[str, BlobRef]:
-    """Where contents lie, by sha256, in one pass over the table; those it does not have are left out."""
-    wanted = pc.field("sha256").isin(pa.array(sorted(set(contents)), pa.string()))
-    found: dict[str, BlobRef] = {}
-    for row in tables.dataset("blobs").to_table(columns=BLOB_COLUMNS, filter=wanted).to_pylist():
-        found.setdefault(row["sha256"], BlobRef(**row))
-    return found
+    return found[sha256].ref
 
 
 def _sha256_of(tables: Tables, recording: str | dict[str, Any]) -> str:

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from lake.catalog.read import BLOB_COLUMNS
 from lake.catalog.report_tables import Snapshot
 from lake.errors import LakeError
 from lake.media.sandbox import Call, Sandbox
 from lake.model import BlobRef, Row
+from lake.store.blobs import stored_blobs
 from lake.store.reader import read_blob
 
 if TYPE_CHECKING:
@@ -187,10 +187,8 @@ def _previews(
 
 
 def _refs(snapshot: Snapshot, sha256s: Sequence[str]) -> list[BlobRef]:
-    wanted = pc.field("sha256").isin(pa.array(sha256s, pa.string()))
-    found = snapshot.dataset("blobs").to_table(columns=BLOB_COLUMNS, filter=wanted).to_pylist()
-    refs = {row["sha256"]: BlobRef(**row) for row in found}
-    return [refs[sha256] for sha256 in sha256s if sha256 in refs]
+    found = stored_blobs(snapshot.dataset("blobs"), sha256s)
+    return [found[sha256].ref for sha256 in sha256s if sha256 in found]
 
 
 def _calls(store: ObjectStore, refs: Sequence[BlobRef], function: str) -> Iterator[Call]:

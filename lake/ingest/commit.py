@@ -16,13 +16,12 @@ import pyarrow.compute as pc
 
 from lake.ingest.devices import captured_at
 from lake.ingest.worker import Landing
-from lake.model import Arrival, BlobRef, Device, Row, Technical, stable_id
+from lake.model import BlobRef, Device, Row, Technical, stable_id
 from lake.schema import ARRIVALS, ASSETS, BLOBS, QUARANTINE
+from lake.store.blobs import StoredBlob, blob_row, stored_blobs
 from lake.tables import Tables, rows_table
 
 STAGE = "ingest"
-
-BLOB_COLUMNS = ["sha256", "size_bytes", "pack_uri", "offset", "length", "codec", "crc32c", "content_type", "arrival_id"]
 
 
 @dataclass
@@ -33,14 +32,6 @@ class WaveRows:
     assets: list[Row] = field(default_factory=list)
     quarantine: list[Row] = field(default_factory=list)
     arrivals: list[Row] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class StoredBlob:
-    """What ``blobs`` says of a content: where it lies and which arrival brought it first."""
-
-    ref: BlobRef
-    arrival_id: str
 
 
 @dataclass(frozen=True)
@@ -62,16 +53,6 @@ def sizes_stored(tables: Tables, sizes: Iterable[int], limit: int) -> set[str]:
     return set(dataset.to_table(columns=["sha256"], filter=wanted).column(0).to_pylist())
 
 
-def stored_blobs(tables: Tables, contents: Iterable[str]) -> dict[str, StoredBlob]:
-    """What ``blobs`` has of these contents. The first row wins where two drivers stored the same content at once."""
-    wanted = pc.field("sha256").isin(pa.array(sorted(set(contents)), pa.string()))
-    found: dict[str, StoredBlob] = {}
-    for row in tables.dataset("blobs").to_table(columns=BLOB_COLUMNS, filter=wanted).to_pylist():
-        arrival_id = row.pop("arrival_id")
-        found.setdefault(row["sha256"], StoredBlob(BlobRef(**row), arrival_id))
-    return found
-
-
 def present(
     tables: Tables, table: str, column: str, values: Iterable[str], where: pc.Expression | None = None
 ) -> set[str]:
@@ -87,7 +68,7 @@ def commit_wave(tables: Tables, landings: Sequence[Landing], facts: RunFacts) ->
     Each other table's rows are let go before they are written: a wave's rows are most of what the driver holds.
     """
     ordered = sorted(landings, key=lambda landing: landing.arrival.key)
-    stored = stored_blobs(tables, {x.sha256 for x in ordered if x.sha256})
+    stored = stored_blobs(tables.dataset("blobs"), {x.sha256 for x in ordered if x.sha256})
     asset_ids = {asset_id_of(x) for x in ordered if x.sha256 and x.sha256 in stored}
     known_assets = present(tables, "assets", "asset_id", asset_ids) if asset_ids else set()
     failed = {x.arrival.arrival_id for x in ordered if x.failure}
@@ -120,7 +101,8 @@ def wave_rows(
     for landing in landings:
         if landing.blob is not None and landing.blob.sha256 not in refs:
             refs[landing.blob.sha256] = (landing.blob, landing.arrival.arrival_id)
-            rows.blobs.append(_blob_row(landing.blob, landing.arrival, facts))
+            arrival = landing.arrival
+            rows.blobs.append(blob_row(landing.blob, arrival.device_id, facts.now, arrival.arrival_id))
     # Another task may have stored the content that a task found in its own set: refs are complete only now.
     assets = set(known_assets)
     for landing in landings:
@@ -146,22 +128,6 @@ def _state(landing: Landing, refs: dict[str, tuple[BlobRef, str]]) -> str:
     if landing.failure is not None:
         return "quarantined"
     return "landed" if refs[landing.sha256 or ""][1] == landing.arrival.arrival_id else "duplicate"
-
-
-def _blob_row(ref: BlobRef, arrival: Arrival, facts: RunFacts) -> Row:
-    return {
-        "sha256": ref.sha256,
-        "size_bytes": ref.size_bytes,
-        "pack_uri": ref.pack_uri,
-        "offset": ref.offset,
-        "length": ref.length,
-        "codec": ref.codec,
-        "crc32c": ref.crc32c,
-        "content_type": ref.content_type,
-        "device_id": arrival.device_id,
-        "first_seen_at_utc": facts.now,
-        "arrival_id": arrival.arrival_id,
-    }
 
 
 def asset_row(landing: Landing, ref: BlobRef, asset_id: str, facts: RunFacts) -> Row:

@@ -11,11 +11,12 @@ from connectors.base import Connector, Options
 from lake.catalog.query import local_sql
 from lake.engine.base import Engine
 from lake.errors import LakeError, UsageError
-from lake.ingest.commit import RunFacts, asset_row, commit_wave, quarantine_row, stored_blobs
+from lake.ingest.commit import RunFacts, asset_row, commit_wave, quarantine_row
 from lake.ingest.run import IngestPlan, land
 from lake.ingest.worker import Landing
 from lake.model import Arrival, BlobRef, Row, Skipped
 from lake.schema import ASSETS, QUARANTINE
+from lake.store.blobs import stored_blobs
 from lake.store.objects import ObjectStore
 from lake.store.reader import open_blob
 from lake.tables import Tables, rows_table
@@ -103,7 +104,7 @@ def retry_ingest(retry: Retry, failures: Sequence[Row]) -> RetryReport:
 
 
 def _stored(retry: Retry, rows: Sequence[Row]) -> Stored:
-    blobs = stored_blobs(retry.tables, {row["sha256"] for row in rows})
+    blobs = stored_blobs(retry.tables.dataset("blobs"), {row["sha256"] for row in rows})
     return Stored(retry.store, {row["arrival_id"]: blobs[row["sha256"]].ref for row in rows})
 
 
@@ -130,7 +131,7 @@ def _retry(retry: Retry, connector: Connector, rows: Sequence[Row], report: Retr
 
 def _update_assets(retry: Retry, landings: Sequence[Landing], asset_ids: dict[str, str]) -> None:
     """Give assets that were there already what is known of them now; the one place where a bronze row changes."""
-    stored = stored_blobs(retry.tables, {each.sha256 or "" for each in landings})
+    stored = stored_blobs(retry.tables.dataset("blobs"), {each.sha256 or "" for each in landings})
     rows = [
         asset_row(each, stored[each.sha256 or ""].ref, asset_ids[each.arrival.arrival_id], retry.facts)
         for each in landings

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from lake.errors import NotFound
 from lake.model import BlobRef, Row
 from lake.schema import BLOBS
+from lake.store.blobs import blob_row
 from lake.store.index import ObjectIndex, read_index
 from lake.store.objects import ObjectStore
 from lake.tables import Tables, rows_table
@@ -79,7 +80,12 @@ def _append(tables: Tables, batch: dict[str, tuple[BlobRef, str | None]], counte
         counted |= new
         return len(new)
     firsts = _first_arrivals(tables, missing)
-    rows = [_row(ref, device_id, firsts.get(sha256)) for sha256, (ref, device_id) in batch.items() if sha256 in missing]
+    rows = []
+    for sha256, (ref, device_id) in batch.items():
+        if sha256 not in missing:
+            continue
+        first = firsts.get(sha256, {})
+        rows.append(blob_row(ref, device_id, first.get("seen_at_utc"), first.get("arrival_id")))
     tables.append("blobs", rows_table(rows, BLOBS))
     return len(rows)
 
@@ -96,19 +102,3 @@ def _first_arrivals(tables: Tables, contents: set[str]) -> dict[str, Row]:
     for row in sorted(rows, key=lambda r: (r["state"] != "landed", r["seen_at_utc"])):
         firsts.setdefault(row["sha256"], row)
     return firsts
-
-
-def _row(ref: BlobRef, device_id: str | None, first: Row | None) -> Row:
-    return {
-        "sha256": ref.sha256,
-        "size_bytes": ref.size_bytes,
-        "pack_uri": ref.pack_uri,
-        "offset": ref.offset,
-        "length": ref.length,
-        "codec": ref.codec,
-        "crc32c": ref.crc32c,
-        "content_type": ref.content_type,
-        "device_id": device_id,
-        "first_seen_at_utc": first["seen_at_utc"] if first else None,
-        "arrival_id": first["arrival_id"] if first else None,
-    }

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from connectors.keys import key_to_path
-from lake.ingest.commit import BLOB_COLUMNS
 from lake.model import BlobRef
+from lake.store.blobs import REF_COLUMNS
 from lake.store.reader import scan
 from lake.tables import Tables
 from tests.support.corpus import Corpus
@@ -58,7 +58,7 @@ def check_sha256(tables: Tables, corpus: Corpus) -> None:
 def check_bytes(tables: Tables, store: Any, corpus: Corpus) -> int:
     """Every blob, read by range where ``blobs`` says it lies, is byte for byte the file; returns the bytes read."""
     path_of = {row["sha256"]: os.fsdecode(path) for path, row in corpus.manifest.items()}
-    refs = [BlobRef(**{c: row[c] for c in BLOB_COLUMNS[:-1]}) for row in rows(tables, "blobs", *BLOB_COLUMNS)]
+    refs = [BlobRef(**row) for row in rows(tables, "blobs", *REF_COLUMNS)]
     assert {ref.sha256 for ref in refs} == set(path_of)
     read = 0
     for ref, data in scan(store, refs):

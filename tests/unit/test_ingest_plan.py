@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime
 
-from lake.ingest.commit import RunFacts, StoredBlob, wave_rows
+from lake.ingest.commit import RunFacts, wave_rows
 from lake.ingest.discover import waves
 from lake.ingest.plan import cost_bytes, cut
 from lake.ingest.worker import Landing
 from lake.model import Arrival, BlobRef, Failure, Sniffed
+from lake.store.blobs import StoredBlob
 
 FACTS = RunFacts("run", datetime(2026, 1, 1, tzinfo=UTC), {})
 
