@@ -125,6 +125,7 @@ def plan_for(job: Job, connector: Connector, device: str | None) -> IngestPlan:
     context = IngestContext(
         connector,
         job.store,
+        devices,
         settings.limits,
         settings.ingest.max_blob_bytes,
         settings.ingest.pack_target_bytes,
@@ -133,7 +134,6 @@ def plan_for(job: Job, connector: Connector, device: str | None) -> IngestPlan:
     return IngestPlan(
         context,
         job.tables,
-        devices,
         device,
         settings.ingest.wave_max_arrivals,
         settings.ingest.wave_max_bytes,

@@ -126,7 +126,6 @@ def _ingest_again(
     from jobs.ingest import plan_for, source_options
     from lake.catalog.runs import record_run
     from lake.ingest.commit import RunFacts
-    from lake.ingest.devices import load_devices
     from lake.ingest.retry import Retry, retry_ingest
 
     with record_run(job.tables, "quarantine retry", invocation.argv, utc_now) as run:
@@ -136,7 +135,7 @@ def _ingest_again(
             connect=lambda source: connect(source, **source_options(job, source)),
             plan=lambda connector: plan_for(job, connector, None),
             engine=engines.started,
-            facts=RunFacts(run.run_id, utc_now(), load_devices(job.settings.conf_dir / "devices")),
+            facts=RunFacts(run.run_id, utc_now()),
         )
         report = retry_ingest(retry, failed)
         run.engine = "+".join(sorted(engines.used)) or "none"

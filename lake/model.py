@@ -7,6 +7,7 @@ the cost (30 µs a record each way in a task of ingest, 10 without).
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -90,9 +91,33 @@ class Technical:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Technical:
-        """The way back from ``to_plain``; unknown names are refused, for the child that sends them is not trusted."""
+        """The way back from ``to_plain``. The child that sends this is not trusted, nor are the headers it read.
+
+        Raises:
+            TypeError, ValueError: an unknown name, or a value that no table holds (a sample rate of 4 GHz).
+        """
+        for name, value in plain.items():
+            if value is not None:
+                _check(name, value)
         captured = plain.get("captured_at_utc")
         return cls(**{**plain, "captured_at_utc": datetime.fromisoformat(captured) if captured else None})
+
+
+_COUNTS = frozenset(["width_px", "height_px", "sample_rate_hz", "channels", "pages"])
+_AMOUNTS = frozenset(["duration_s", "frame_rate_hz"])
+MAX_COUNT = 2**31 - 1
+"""Counts are 32-bit columns."""
+
+
+def _check(name: str, value: object) -> None:
+    if name in _COUNTS:
+        believed = isinstance(value, int) and 0 <= value <= MAX_COUNT
+    elif name in _AMOUNTS:
+        believed = isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
+    else:
+        believed = isinstance(value, str)
+    if not believed:
+        raise ValueError(f"{name} is {value!r:.100}")
 
 
 @dataclass(frozen=True)

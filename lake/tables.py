@@ -143,7 +143,7 @@ class Tables:
                 rows,
                 mode="append",
                 writer_properties=WriterProperties(
-                    compression="ZSTD", compression_level=9, max_row_group_size=ROW_GROUP_ROWS
+                    compression="ZSTD", compression_level=1, max_row_group_size=ROW_GROUP_ROWS
                 ),
                 commit_properties=CommitProperties(
                     max_commit_retries=COMMIT_RETRIES,

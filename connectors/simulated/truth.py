@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Literal
 
 from lake.model import ArrivalState, MediaKind
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,16 @@ class Truth:
 
     def save(self, path: Path) -> None:
         """Write it as JSON; never inside the folder it tells about."""
-        path.write_bytes(_TRUTH.dump_json(self, indent=1))
+        path.write_bytes(_adapter().dump_json(self, indent=1))
 
     @staticmethod
     def load(path: Path) -> Truth:
         """What ``save`` wrote."""
-        return _TRUTH.validate_json(path.read_bytes())
+        return _adapter().validate_json(path.read_bytes())
 
 
-_TRUTH = TypeAdapter(Truth)
+def _adapter() -> TypeAdapter[Truth]:
+    # Made when asked for: every worker of an ingest imports this module, and none of them reads a truth.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Truth)

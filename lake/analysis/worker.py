@@ -84,7 +84,7 @@ class _Task:
         self.scratch = scratch
         self.items = items
         self.output = AnalysisOutput()
-        self.rows: dict[str, list[Row]] = defaultdict(list)
+        self.batches: dict[str, list[pa.RecordBatch]] = defaultdict(list)
         self.buffered_bytes = 0
         self.alone: list[tuple[str, str]] = []
 
@@ -175,20 +175,27 @@ class _Task:
             "run_id": self.context.run_id,
         }
         # No rows means "analysed, nothing there": one row says so (see lake.schema.feature_schema).
-        self.rows[name] += [{**origin, **row} for row in rows] or [origin]
+        found = [{**origin, **row} for row in rows] or [origin]
+        try:
+            batch = pa.RecordBatch.from_pylist(found, schema=self.context.analyses[name].schema)
+        except (ValueError, TypeError, OverflowError) as error:  # one recording's result, so its failure alone
+            said = " ".join(str(error).split())
+            self.output.failures.append((sha256, name, Failure("Damaged", f"its result fits no table: {said:.300}")))
+            return
+        self.batches[name].append(batch)
         self.output.done[name] += 1
         self.output.rows += len(rows)
-        self.buffered_bytes += sum(len(v) for row in rows for v in row.values() if isinstance(v, (bytes, str)))
+        self.buffered_bytes += batch.nbytes
         if self.buffered_bytes > FLUSH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
-        for name, rows in self.rows.items():
-            table = pa.Table.from_pylist(rows, schema=self.context.analyses[name].schema)
+        for name, batches in self.batches.items():
+            table = pa.Table.from_batches(batches, self.context.analyses[name].schema)
             buffer = io.BytesIO()
             pq.write_table(table, buffer, compression="zstd", compression_level=9)
             file = f"part-{uuid.uuid4().hex}.zstd.parquet"
             self.context.store.put(f"{self.context.folders[name]}/{file}", buffer.getvalue())
             self.output.files[name].append(DataFile(file, buffer.tell(), int(time.time() * 1000), table.num_rows))
-        self.rows.clear()
+        self.batches.clear()
         self.buffered_bytes = 0

@@ -7,38 +7,65 @@ already which rows it must not write twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.ingest.devices import captured_at
-from lake.ingest.worker import Landing
-from lake.model import BlobRef, Device, Row, Technical, stable_id
-from lake.schema import ARRIVALS, ASSETS, BLOBS, QUARANTINE
-from lake.store.blobs import StoredBlob, blob_row, stored_blobs
-from lake.tables import Tables, rows_table
+from lake.model import Technical
+from lake.schema import ARRIVALS, ASSETS, BLOBS, FILE, QUARANTINE, UTC
+from lake.store.blobs import StoredBlob, stored_blobs
+from lake.tables import Tables
 
 STAGE = "ingest"
 
+LANDINGS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("arrival_id", "source", "key", "version")),
+        ("modified_at_utc", UTC),
+        ("device_id", pa.string()),
+        ("sha256", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("seconds", pa.float64()),
+        ("content_type", pa.string()),
+        ("media_kind", pa.string()),
+        ("pack_uri", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("codec", pa.string()),
+        ("crc32c", pa.int64()),
+        ("error_class", pa.string()),
+        ("message", pa.string()),
+        *(ASSETS.field(field.name) for field in fields(Technical)),
+        ("listed_bytes", pa.int64()),
+        ("asset_id", pa.string()),
+    ]
+)
+"""What executors bring back of a wave, one row an arrival (see ``lake.ingest.landing``). ``size_bytes`` is what was
+read, ``listed_bytes`` what the source said before; ``pack_uri`` to ``crc32c`` are null where the task did not store
+the content itself, ``asset_id`` where nothing could be read."""
 
-@dataclass
+Places = Mapping[str, tuple[str, int]]
+"""Pack (or large blob) and offset of each content."""
+
+
+@dataclass(frozen=True)
 class WaveRows:
     """The rows of one wave, by table."""
 
-    blobs: list[Row] = field(default_factory=list)
-    assets: list[Row] = field(default_factory=list)
-    quarantine: list[Row] = field(default_factory=list)
-    arrivals: list[Row] = field(default_factory=list)
+    blobs: pa.Table
+    assets: pa.Table
+    quarantine: pa.Table
+    arrivals: pa.Table
 
 
 @dataclass(frozen=True)
 class RunFacts:
     run_id: str
     now: datetime
-    devices: dict[str, Device]
 
 
 def sizes_stored(tables: Tables, sizes: Iterable[int], limit: int) -> set[str]:
@@ -62,144 +89,122 @@ def present(
     return set(tables.dataset(table).to_table(columns=[column], filter=wanted).column(0).to_pylist())
 
 
-def commit_wave(tables: Tables, landings: Sequence[Landing], facts: RunFacts) -> list[Row]:
-    """Append one wave to the four tables and return its rows of ``arrivals``.
-
-    Each other table's rows are let go before they are written: a wave's rows are most of what the driver holds.
-    """
-    ordered = sorted(landings, key=lambda landing: landing.arrival.key)
-    stored = stored_blobs(tables.dataset("blobs"), {x.sha256 for x in ordered if x.sha256})
-    asset_ids = {asset_id_of(x) for x in ordered if x.sha256 and x.sha256 in stored}
-    known_assets = present(tables, "assets", "asset_id", asset_ids) if asset_ids else set()
-    failed = {x.arrival.arrival_id for x in ordered if x.failure}
-    known_failures = (
-        present(tables, "quarantine", "arrival_id", failed, pc.field("stage") == STAGE) if failed else set()
+def commit_wave(tables: Tables, landings: pa.Table, facts: RunFacts) -> pa.Table:
+    """Append one wave of ``LANDINGS`` to the four tables and return its rows of ``arrivals``."""
+    ordered = landings.sort_by([("key", "ascending"), ("source", "ascending")])
+    contents = ordered.column("sha256").drop_null().to_pylist()
+    stored = stored_blobs(tables.dataset("blobs"), contents)
+    was_stored = pc.is_in(ordered.column("sha256"), pa.array(list(stored), pa.string()))
+    assets = ordered.filter(was_stored).column("asset_id").to_pylist()
+    failed = ordered.filter(pc.is_valid(ordered.column("error_class"))).column("arrival_id").to_pylist()
+    rows = wave_rows(
+        ordered,
+        stored,
+        present(tables, "assets", "asset_id", assets) if assets else set(),
+        present(tables, "quarantine", "arrival_id", failed, pc.field("stage") == STAGE) if failed else set(),
+        facts,
     )
-    rows = wave_rows(ordered, stored, known_assets, known_failures, facts)
-    for name, part, schema in (
-        ("blobs", rows.blobs, BLOBS),
-        ("assets", rows.assets, ASSETS),
-        ("quarantine", rows.quarantine, QUARANTINE),
-    ):
-        table = rows_table(part, schema)
-        part.clear()
-        tables.append(name, table)
-    tables.append("arrivals", rows_table(rows.arrivals, ARRIVALS))
+    tables.append("blobs", rows.blobs)
+    tables.append("assets", rows.assets)
+    tables.append("quarantine", rows.quarantine)
+    tables.append("arrivals", rows.arrivals)
     return rows.arrivals
 
 
 def wave_rows(
-    landings: Sequence[Landing],
-    stored: dict[str, StoredBlob],
+    landings: pa.Table,
+    stored: Mapping[str, StoredBlob],
     known_assets: set[str],
     known_failures: set[str],
     facts: RunFacts,
 ) -> WaveRows:
     """Pure: the rows that a wave adds to what is known. The first of several arrivals of one content lands it."""
-    rows = WaveRows()
-    refs = {sha256: (blob.ref, blob.arrival_id) for sha256, blob in stored.items()}
-    for landing in landings:
-        if landing.blob is not None and landing.blob.sha256 not in refs:
-            refs[landing.blob.sha256] = (landing.blob, landing.arrival.arrival_id)
-            arrival = landing.arrival
-            rows.blobs.append(blob_row(landing.blob, arrival.device_id, facts.now, arrival.arrival_id))
-    # Another task may have stored the content that a task found in its own set: refs are complete only now.
-    assets = set(known_assets)
-    for landing in landings:
-        asset_id = None
-        if landing.sha256 is not None:
-            asset_id = asset_id_of(landing)
-            if asset_id not in assets:
-                assets.add(asset_id)
-                rows.assets.append(asset_row(landing, refs[landing.sha256][0], asset_id, facts))
-        if landing.failure is not None and landing.arrival.arrival_id not in known_failures:
-            rows.quarantine.append(quarantine_row(landing, asset_id, facts))
-        state = _state(landing, refs)
-        rows.arrivals.append(_arrival_row(landing, state, asset_id, facts))
-    return rows
+    arrivals, contents, assets, uris, offsets, errors = (
+        landings.column(name).to_pylist()
+        for name in ("arrival_id", "sha256", "asset_id", "pack_uri", "offset", "error_class")
+    )
+    places = {sha256: (blob.ref.pack_uri, blob.ref.offset) for sha256, blob in stored.items()}
+    lander = {sha256: blob.arrival_id for sha256, blob in stored.items()}
+    new_blobs: list[int] = []
+    new_assets: list[int] = []
+    for row, sha256 in enumerate(contents):
+        if uris[row] is not None and sha256 not in places:
+            places[sha256], lander[sha256] = (uris[row], offsets[row]), arrivals[row]
+            new_blobs.append(row)
+    seen = set(known_assets)
+    for row, asset_id in enumerate(assets):
+        if asset_id is not None and asset_id not in seen:
+            seen.add(asset_id)
+            new_assets.append(row)
+    failures = [row for row, error in enumerate(errors) if error is not None and arrivals[row] not in known_failures]
+    # Another task may have stored the content that a task found in its own set: places are complete only now.
+    states = [
+        "quarantined" if error is not None else "landed" if lander[sha256] == arrival_id else "duplicate"
+        for error, sha256, arrival_id in zip(errors, contents, arrivals, strict=True)
+    ]
+    return WaveRows(
+        _rows(_take(landings, new_blobs), BLOBS, first_seen_at_utc=facts.now),
+        asset_rows(_take(landings, new_assets), places, facts),
+        quarantine_rows(_take(landings, failures), facts),
+        _rows(
+            landings.drop_columns(["size_bytes"]).rename_columns({"listed_bytes": "size_bytes"}),
+            ARRIVALS,
+            seen_at_utc=facts.now,
+            state=states,
+            run_id=facts.run_id,
+        ),
+    )
 
 
-def asset_id_of(landing: Landing) -> str:
-    """One delivered recording: the same content at the same place is the same asset, whatever its times say."""
-    return stable_id("asset", landing.arrival.source, landing.arrival.key, landing.sha256 or "")
-
-
-def _state(landing: Landing, refs: dict[str, tuple[BlobRef, str]]) -> str:
-    if landing.failure is not None:
-        return "quarantined"
-    return "landed" if refs[landing.sha256 or ""][1] == landing.arrival.arrival_id else "duplicate"
-
-
-def asset_row(landing: Landing, ref: BlobRef, asset_id: str, facts: RunFacts) -> Row:
-    """What is known of a recording."""
-    technical = landing.technical or Technical()
-    sniffed = landing.sniffed
-    device = facts.devices.get(landing.arrival.device_id or "")
-    content_type = sniffed.content_type if sniffed else ref.content_type
-    return {
-        "asset_id": asset_id,
-        "sha256": landing.sha256,
-        "file": {
-            "uri": ref.pack_uri,
-            "offset": ref.offset,
-            "size": ref.size_bytes,
-            "content_type": content_type,
-            "checksum": f"sha256:{landing.sha256}",
-            "inline": None,
-        },
-        "path": landing.arrival.key,
-        "source": landing.arrival.source,
-        "media_kind": sniffed.media_kind if sniffed else "other",
-        "content_type": content_type,
-        "device_id": landing.arrival.device_id,
-        "captured_at_utc": captured_at(device, landing.arrival.key) or technical.captured_at_utc,
-        "received_at_utc": facts.now,
-        "size_bytes": landing.size_bytes,
-        "container": technical.container,
-        "codecs": technical.codecs,
-        "duration_s": technical.duration_s,
-        "width_px": technical.width_px,
-        "height_px": technical.height_px,
-        "frame_rate_hz": technical.frame_rate_hz,
-        "sample_rate_hz": technical.sample_rate_hz,
-        "channels": technical.channels,
-        "pages": technical.pages,
-        "notes": technical.notes,
-        "run_id": facts.run_id,
+def asset_rows(landings: pa.Table, places: Places, facts: RunFacts) -> pa.Table:
+    """What is known of recordings whose contents lie in ``places``."""
+    contents = landings.column("sha256").to_pylist()
+    file = {
+        "uri": [places[sha256][0] for sha256 in contents],
+        "offset": [places[sha256][1] for sha256 in contents],
+        "size": landings.column("size_bytes").combine_chunks(),
+        "content_type": landings.column("content_type").combine_chunks(),
+        "checksum": [f"sha256:{sha256}" for sha256 in contents],
+        "inline": [None] * len(contents),
     }
+    arrays = [pa.array(file[field.name], field.type) for field in FILE]
+    return _rows(
+        landings,
+        ASSETS,
+        file=pa.StructArray.from_arrays(arrays, fields=list(FILE)),
+        path=landings.column("key"),
+        received_at_utc=facts.now,
+        run_id=facts.run_id,
+    )
 
 
-def quarantine_row(landing: Landing, asset_id: str | None, facts: RunFacts, attempt: int = 1) -> Row:
-    """The row that says why; without a failure it says that an earlier one is mended."""
-    failure = landing.failure
-    return {
-        "arrival_id": landing.arrival.arrival_id,
-        "asset_id": asset_id,
-        "sha256": landing.sha256,
-        "path": landing.arrival.key,
-        "source": landing.arrival.source,
-        "stage": STAGE,
-        "error_class": failure.error_class if failure else None,
-        "message": failure.message if failure else None,
-        "attempt": attempt,
-        "run_id": facts.run_id,
-        "at_utc": facts.now,
-    }
+def quarantine_rows(landings: pa.Table, facts: RunFacts, attempts: Sequence[int] | int = 1) -> pa.Table:
+    """The rows that say why; a landing without a failure gets one that says that an earlier one is mended."""
+    return _rows(
+        landings,
+        QUARANTINE,
+        path=landings.column("key"),
+        stage=STAGE,
+        attempt=attempts,
+        run_id=facts.run_id,
+        at_utc=facts.now,
+    )
 
 
-def _arrival_row(landing: Landing, state: str, asset_id: str | None, facts: RunFacts) -> Row:
-    arrival = landing.arrival
-    return {
-        "arrival_id": arrival.arrival_id,
-        "source": arrival.source,
-        "key": arrival.key,
-        "version": arrival.version,
-        "size_bytes": arrival.size_bytes,
-        "modified_at_utc": arrival.modified_at_utc,
-        "seen_at_utc": facts.now,
-        "device_id": arrival.device_id,
-        "state": state,
-        "sha256": landing.sha256,
-        "asset_id": asset_id,
-        "run_id": facts.run_id,
-    }
+def _take(landings: pa.Table, rows: Sequence[int]) -> pa.Table:
+    return landings.take(pa.array(rows, pa.int64()))
+
+
+def _rows(landings: pa.Table, schema: pa.Schema, **columns: Any) -> pa.Table:
+    """Landings as rows of a table: ``columns`` (one value for all, or one each), else theirs by name, else null."""
+    made = []
+    for field in schema:
+        if field.name in columns:
+            value = columns[field.name]
+            whole = isinstance(value, (list, pa.Array, pa.ChunkedArray))
+            made.append(value if whole else pa.repeat(pa.scalar(value, field.type), landings.num_rows))
+        elif field.name in landings.column_names:
+            made.append(landings.column(field.name))
+        else:
+            made.append(pa.nulls(landings.num_rows, field.type))
+    return pa.table(made, schema=schema)

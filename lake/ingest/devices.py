@@ -1,13 +1,11 @@
-"""Devices as ``conf/devices/*.yaml`` describes them: whose an arrival is, and when it was captured."""
+"""Devices as ``conf/devices/*.yaml`` describes them."""
 
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from lake.errors import SettingsError, UsageError
-from lake.model import Arrival, Device
+from lake.ingest.attribution import TIME_GROUPS
+from lake.model import Device
 
 _KNOWN = tuple(field.name for field in fields(Device))
 _DEVICE = TypeAdapter(Device)
-_TIME_GROUPS = ("year", "month", "day", "hour", "minute", "second")
 
 
 def load_devices(folder: Path) -> dict[str, Device]:
@@ -43,31 +41,6 @@ def named_device(devices: Mapping[str, Device], device_id: str) -> Device:
     if device_id not in devices:
         raise UsageError(f"No device is called {device_id!r}{_nearest(device_id, devices)}")
     return devices[device_id]
-
-
-def device_of(devices: Mapping[str, Device], arrival: Arrival) -> str | None:
-    """Whose an arrival is, by its key (``*`` matches ``/`` too): of the patterns that match, the longest decides."""
-    matching = [
-        (len(each.path_pattern), each.id)
-        for each in devices.values()
-        if each.path_pattern and fnmatch.fnmatchcase(arrival.key, each.path_pattern)
-    ]
-    return max(matching)[1] if matching else None
-
-
-def captured_at(device: Device | None, key: str) -> datetime | None:
-    """When the device recorded this, by the file's name and the device's clock; None when they do not say."""
-    if device is None or device.captured_at_pattern is None:
-        return None
-    found = re.search(device.captured_at_pattern, key)
-    if found is None:
-        return None
-    named = found.groupdict()
-    try:
-        year, month, day, hour, minute, second = (int(named.get(group) or 0) for group in _TIME_GROUPS)
-        return datetime(year, month, day, hour, minute, second, tzinfo=UTC) + timedelta(seconds=device.clock_offset_s)
-    except (ValueError, OverflowError):
-        return None  # a 31 February: the name looks like a time and is none
 
 
 def _documents(path: Path) -> Iterator[dict[str, Any]]:
@@ -103,9 +76,9 @@ def _check_pattern(device: Device, path: Path) -> None:
     if device.captured_at_pattern is None:
         return
     for group in groups:
-        if group not in _TIME_GROUPS:
-            raise SettingsError(f"{path}: captured_at_pattern: unknown group {group!r}{_nearest(group, _TIME_GROUPS)}")
-    missing = [group for group in _TIME_GROUPS[:3] if group not in groups]
+        if group not in TIME_GROUPS:
+            raise SettingsError(f"{path}: captured_at_pattern: unknown group {group!r}{_nearest(group, TIME_GROUPS)}")
+    missing = [group for group in TIME_GROUPS[:3] if group not in groups]
     if missing:
         raise SettingsError(f"{path}: captured_at_pattern has no group {missing[0]!r}: write (?P<{missing[0]}>\\d+).")
 

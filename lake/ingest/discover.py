@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow.compute as pc
 
@@ -61,6 +62,15 @@ def waves(arrivals: Iterable[Arrival], max_arrivals: int, max_bytes: int) -> Ite
         size_bytes += arrival.size_bytes
     if wave:
         yield wave
+
+
+def one_ahead(waves: Iterator[list[Arrival]]) -> Iterator[list[Arrival]]:
+    """The same waves; the next is listed on a thread of its own while executors work on this one."""
+    with ThreadPoolExecutor(1, "lake-list") as thread:
+        following = thread.submit(next, waves, None)
+        while (wave := following.result()) is not None:
+            following = thread.submit(next, waves, None)
+            yield wave
 
 
 def _chunks(entries: Iterable[Arrival | Skipped], size: int) -> Iterator[list[Arrival | Skipped]]:

@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, ClassVar, Self
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from connectors.base import Connector, Options
 from lake.catalog.query import local_sql
 from lake.engine.base import Engine
 from lake.errors import LakeError, UsageError
-from lake.ingest.commit import RunFacts, asset_row, commit_wave, quarantine_row
+from lake.ingest.commit import RunFacts, asset_rows, commit_wave, quarantine_rows
 from lake.ingest.run import IngestPlan, land
-from lake.ingest.worker import Landing
 from lake.model import Arrival, BlobRef, Row, Skipped
-from lake.schema import ASSETS, QUARANTINE
 from lake.store.blobs import stored_blobs
 from lake.store.objects import ObjectStore
 from lake.store.reader import open_blob
-from lake.tables import Tables, rows_table
+from lake.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -116,25 +117,19 @@ def _retry(retry: Retry, connector: Connector, rows: Sequence[Row], report: Retr
     ]
     landings = land(retry.plan(connector), wave, retry.engine())
     # The first attempt has its row in quarantine, so the commit adds none; the rows of this attempt follow here.
-    committed = commit_wave(retry.tables, landings, retry.facts)
-    asset_ids = {row["arrival_id"]: row["asset_id"] for row in committed}
-    written = [
-        quarantine_row(each, asset_ids[each.arrival.arrival_id], retry.facts, attempts[each.arrival.arrival_id] + 1)
-        for each in landings
-    ]
-    _update_assets(retry, [each for each in landings if each.failure is None], asset_ids)
-    retry.tables.append("quarantine", rows_table(written, QUARANTINE))
-    report.tried += len(landings)
-    report.failed += sum(each.failure is not None for each in landings)
-    report.mended = report.tried - report.failed
+    commit_wave(retry.tables, landings, retry.facts)
+    mended = landings.filter(pc.is_null(landings.column("error_class")))
+    _update_assets(retry, mended)
+    tries = [attempts[arrival_id] + 1 for arrival_id in landings.column("arrival_id").to_pylist()]
+    retry.tables.append("quarantine", quarantine_rows(landings, retry.facts, tries))
+    report.tried += landings.num_rows
+    report.mended += mended.num_rows
+    report.failed = report.tried - report.mended
 
 
-def _update_assets(retry: Retry, landings: Sequence[Landing], asset_ids: dict[str, str]) -> None:
+def _update_assets(retry: Retry, landings: pa.Table) -> None:
     """Give assets that were there already what is known of them now; the one place where a bronze row changes."""
-    stored = stored_blobs(retry.tables.dataset("blobs"), {each.sha256 or "" for each in landings})
-    rows = [
-        asset_row(each, stored[each.sha256 or ""].ref, asset_ids[each.arrival.arrival_id], retry.facts)
-        for each in landings
-    ]
-    if rows:
-        retry.tables.update("assets", rows_table(rows, ASSETS), key="asset_id", keep=("received_at_utc", "run_id"))
+    stored = stored_blobs(retry.tables.dataset("blobs"), landings.column("sha256").to_pylist())
+    places = {sha256: (blob.ref.pack_uri, blob.ref.offset) for sha256, blob in stored.items()}
+    rows = asset_rows(landings, places, retry.facts)
+    retry.tables.update("assets", rows, key="asset_id", keep=("received_at_utc", "run_id"))

@@ -10,13 +10,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from lake.engine.base import Engine
-from lake.ingest.commit import RunFacts, commit_wave, sizes_stored
-from lake.ingest.devices import device_of
-from lake.ingest.discover import new_arrivals, waves
+from lake.ingest.attribution import device_matcher
+from lake.ingest.commit import LANDINGS, RunFacts, commit_wave, sizes_stored
+from lake.ingest.discover import new_arrivals, one_ahead, waves
 from lake.ingest.plan import IngestTask, cut
-from lake.ingest.worker import IngestContext, Landing, run_ingest_task
-from lake.model import Arrival, Device, Row, Skipped
+from lake.ingest.worker import IngestContext, run_ingest_task
+from lake.model import Arrival, Skipped
 from lake.tables import Tables
 
 MAX_STORED_CANDIDATES = 200_000
@@ -41,22 +44,26 @@ class IngestReport:
     skipped_count: int = 0
     record_seconds: list[float] = field(default_factory=list)
 
-    def read(self, landings: Sequence[Landing]) -> None:
+    def read(self, landings: pa.Table) -> None:
         """Count what an executor brought back."""
-        self.landing += len(landings)
-        self.landing_bytes += sum(each.arrival.size_bytes for each in landings)
+        self.landing += landings.num_rows
+        self.landing_bytes += _total(landings.column("listed_bytes"))
 
-    def add(self, arrivals: Sequence[Row]) -> None:
+    def add(self, arrivals: pa.Table) -> None:
         """Count what was committed."""
-        states = Counter(row["state"] for row in arrivals)
-        size_bytes = sum(row["size_bytes"] or 0 for row in arrivals)
-        self.landing -= len(arrivals)
+        states = Counter(arrivals.column("state").to_pylist())
+        size_bytes = _total(arrivals.column("size_bytes"))
+        self.landing -= arrivals.num_rows
         self.landing_bytes -= size_bytes
-        self.arrivals += len(arrivals)
+        self.arrivals += arrivals.num_rows
         self.landed += states["landed"]
         self.duplicates += states["duplicate"]
         self.quarantined += states["quarantined"]
         self.bytes += size_bytes
+
+
+def _total(sizes: pa.ChunkedArray) -> int:
+    return int(pc.sum(sizes).as_py() or 0)
 
 
 MAX_SKIPPED_TOLD = 1000
@@ -69,7 +76,6 @@ class IngestPlan:
 
     context: IngestContext
     tables: Tables
-    devices: dict[str, Device]
     device_id: str | None
     wave_max_arrivals: int
     wave_max_bytes: int
@@ -98,16 +104,16 @@ def ingest(
         report.seen += count
         progress(report)
 
-    def read(landings: Sequence[Landing]) -> None:
+    def read(landings: pa.Table) -> None:
         report.read(landings)
         progress(report)
 
     found = new_arrivals(plan.context.connector, plan.tables, skipped, seen)
-    known_device = plan.devices
-    named = (replace(a, device_id=plan.device_id or device_of(known_device, a)) for a in found)
+    device_of = device_matcher(plan.context.devices)
+    named = (replace(a, device_id=plan.device_id or device_of(a.key)) for a in found)
     with _Commits(plan.tables, report, progress) as commits:
-        for wave in waves(named, plan.wave_max_arrivals, plan.wave_max_bytes):
-            commits.start(land(plan, wave, engine(), commits.under_way, read), RunFacts(run_id, now(), plan.devices))
+        for wave in one_ahead(waves(named, plan.wave_max_arrivals, plan.wave_max_bytes)):
+            commits.start(land(plan, wave, engine(), commits.under_way, read), RunFacts(run_id, now()))
         commits.finish()
     return report
 
@@ -123,14 +129,17 @@ class _Commits:
         """Sizes of the contents of the wave that is being committed, which may not be in ``blobs`` yet. The wave itself
         is let go with its commit."""
         self._thread = ThreadPoolExecutor(1, "lake-commit")
-        self._commit: Future[list[Row]] | None = None
+        self._commit: Future[pa.Table] | None = None
 
-    def start(self, landings: Sequence[Landing], facts: RunFacts) -> None:
+    def start(self, landings: pa.Table, facts: RunFacts) -> None:
         """Begin to commit a wave, after the one before."""
         self.finish()
-        self.under_way = {each.sha256: each.size_bytes or 0 for each in landings if each.sha256}
+        read = landings.filter(pc.is_valid(landings.column("sha256")))
+        self.under_way = dict(
+            zip(read.column("sha256").to_pylist(), read.column("size_bytes").to_pylist(), strict=True)
+        )
         if len(self.report.record_seconds) < MAX_TIMINGS:
-            self.report.record_seconds.extend(landing.seconds for landing in landings)
+            self.report.record_seconds.extend(landings.column("seconds").to_pylist())
         self._commit = self._thread.submit(commit_wave, self.tables, landings, facts)
 
     def finish(self) -> None:
@@ -153,9 +162,9 @@ def land(
     wave: Sequence[Arrival],
     engine: Engine,
     before: Mapping[str, int] | None = None,
-    on_landed: Callable[[Sequence[Landing]], None] = lambda landings: None,
-) -> list[Landing]:
-    """Have the engine read, store and probe a wave; nothing is committed.
+    on_landed: Callable[[pa.Table], None] = lambda landings: None,
+) -> pa.Table:
+    """Have the engine read, store and probe a wave, and return its ``LANDINGS``; nothing is committed.
 
     ``before`` are contents, with their sizes, that are being committed meanwhile and need not be stored again;
     ``on_landed`` is told of each task that ends.
@@ -165,9 +174,9 @@ def land(
     known |= {sha256 for sha256, size_bytes in (before or {}).items() if size_bytes in sizes}
     stored = frozenset(known)
     tasks = [pickle.dumps(IngestTask(tuple(part), stored)) for part in cut(wave, engine.slots, plan.task_bytes)]
-    landings: list[Landing] = []
+    landings = [LANDINGS.empty_table()]
     for output in engine.run(tasks, functools.partial(run_ingest_task, plan.context)):
-        part: list[Landing] = pickle.loads(output)  # noqa: S301  (made by this run's own executors)
-        landings += part
+        part = pa.table(pickle.loads(output), schema=LANDINGS)  # noqa: S301  (made by this run's own executors)
+        landings.append(part)
         on_landed(part)
-    return landings
+    return pa.concat_tables(landings)

@@ -1,6 +1,6 @@
 """What an executor does with a task of arrivals: read, hash, say what it is, pack, probe, upload.
 
-The bytes stay here and in the store; what goes back to the driver is one ``Landing`` a recording.
+The bytes stay here and in the store; what goes back to the driver is one row a recording.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import hashlib
 import pickle
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from connectors.base import Connector
 from lake.errors import Damaged, RecordError, Unreadable
+from lake.ingest.landing import Landing, columns
 from lake.ingest.plan import IngestTask
 from lake.media.limits import Limits
 from lake.media.probe_table import CONTAINERS
 from lake.media.sandbox import Call, Outcome, Sandbox
 from lake.media.sniff import claimed_but_absent, sniff
-from lake.model import Arrival, BlobRef, Failure, Sniffed, Technical
+from lake.model import Arrival, Device, Failure, Technical
 from lake.store.objects import ObjectStore
 from lake.store.writer import PackWriter
 
@@ -36,6 +37,7 @@ class IngestContext:
 
     connector: Connector
     store: ObjectStore
+    devices: Mapping[str, Device]
     limits: Limits
     max_blob_bytes: int
     pack_target_bytes: int
@@ -43,23 +45,8 @@ class IngestContext:
     """Where packs are spooled; None is the store's own staging folder or the system's temporary one."""
 
 
-@dataclass
-class Landing:
-    """What became of one arrival on the executor."""
-
-    arrival: Arrival
-    sha256: str | None = None
-    size_bytes: int | None = None
-    blob: BlobRef | None = None
-    """Set when this task stored the content; None when it was stored before or could not be read."""
-    sniffed: Sniffed | None = None
-    technical: Technical | None = None
-    failure: Failure | None = None
-    seconds: float = 0.0
-
-
 def run_ingest_task(context: IngestContext, payload: bytes) -> Iterator[bytes]:
-    """Land the arrivals of one task. Runs on the executor, once a task; yields its landings, pickled.
+    """Land the arrivals of one task. Runs on the executor, once a task; yields the columns of its landings, pickled.
 
     The refs it returns point into packs that are uploaded and verified: it yields only after the writer is closed.
     """
@@ -73,7 +60,7 @@ def run_ingest_task(context: IngestContext, payload: bytes) -> Iterator[bytes]:
         )
         landings = _Task(context, writer, Path(scratch), set(task.stored)).run(task.arrivals)
         writer.close()
-    yield pickle.dumps(landings)
+    yield pickle.dumps(columns(landings, context.devices))
 
 
 @functools.cache
@@ -89,6 +76,7 @@ class _Task:
         self.scratch = scratch
         self.stored = stored
         self.spooled: dict[str, Path] = {}
+        self.limits = context.limits.model_dump()
 
     def run(self, arrivals: tuple[Arrival, ...]) -> list[Landing]:
         landings = [Landing(arrival) for arrival in arrivals]
@@ -142,7 +130,7 @@ class _Task:
             "size_bytes": landing.size_bytes,
             "data": data if path is None else None,
             "path": str(path) if path else None,
-            "limits": self.context.limits.model_dump(),
+            "limits": self.limits,
         }
         return Call(call_id, "probe", args)
 
@@ -199,5 +187,8 @@ class _Task:
         if outcome.failure is not None:
             landing.failure = landing.failure or outcome.failure
         elif outcome.value is not None:
-            landing.technical = Technical.from_plain(outcome.value)
+            try:
+                landing.technical = Technical.from_plain(outcome.value)
+            except (TypeError, ValueError) as error:
+                landing.failure = landing.failure or Failure("Damaged", f"its header is not believed: {error}")
         self._drop(outcome.id)

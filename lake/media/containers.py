@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from typing import BinaryIO
 
+from lake.media.ole import root_names
 from lake.media.signatures import ZIP
 from lake.model import Sniffed
 
@@ -113,11 +114,10 @@ def _zip_by_entries(head: bytes) -> Sniffed:
 
 def inside_ole(stream: BinaryIO) -> Sniffed:
     """What an OLE compound file is, by the names in its root."""
-    import olefile
-
-    with contextlib.suppress(Exception), olefile.OleFileIO(stream) as container:
-        names = {entry[0].lower() for entry in container.listdir(streams=True, storages=True)}
-        for name, content_type in OLE_STREAMS:
-            if name.lower() in names:
-                return Sniffed(content_type, "document")
+    names: set[str] = set()
+    with contextlib.suppress(struct.error):
+        names = root_names(stream)
+    for name, content_type in OLE_STREAMS:
+        if name.lower() in names:
+            return Sniffed(content_type, "document")
     return Sniffed("application/x-ole-storage", "document")

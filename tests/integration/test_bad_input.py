@@ -46,6 +46,8 @@ def test_broken_recordings_are_quarantined_with_their_bytes_kept(local_lake: Lak
         "cut.pdf": BY_NAME["a.pdf"][: len(BY_NAME["a.pdf"]) // 2],
         "cut.docx": BY_NAME["a.docx"][: len(BY_NAME["a.docx"]) // 2],
         "noise.mp4": BY_NAME["a.bin"],
+        "boast.wav": BY_NAME["a.wav"][:24] + b"\xff" * 8 + BY_NAME["a.wav"][32:],
+        "boast.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="99999999999" height="9"></svg>',
         "bomb.docx": zip_bomb_docx(2 * 1024**3),
     }
     good = {"fine.mp4": BY_NAME["a.mp4"], "picture.txt": BY_NAME["a.png"], "locked.pdf": encrypted_pdf()}
@@ -153,8 +155,8 @@ def test_what_changes_or_vanishes_between_listing_and_reading_is_a_row(local_lak
     wave = [replace(a, problem="no permission") if a.key == "closed.txt" else a for a in listed]
     (tmp_path / "in" / "gone.txt").unlink()
     write(tmp_path / "in", {"changed.txt": b"new and longer"})
-    arrivals = commit_wave(plan.tables, land(plan, wave, local_lake.engine), RunFacts("run", datetime.now(UTC), {}))
-    assert sorted(row["state"] for row in arrivals) == ["landed", "quarantined", "quarantined", "quarantined"]
+    arrivals = commit_wave(plan.tables, land(plan, wave, local_lake.engine), RunFacts("run", datetime.now(UTC)))
+    assert sorted(arrivals.column("state").to_pylist()) == ["landed", "quarantined", "quarantined", "quarantined"]
     rows = {row["path"]: row for row in local_lake.rows("quarantine")}
     assert {row["error_class"] for row in rows.values()} == {"Unreadable"}
     assert (rows["gone.txt"]["sha256"], rows["closed.txt"]["sha256"]) == (None, None)

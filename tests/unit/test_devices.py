@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lake.errors import SettingsError, UsageError
-from lake.ingest.devices import captured_at, device_of, load_devices, named_device
-from lake.model import Arrival, Device
+from lake.ingest.attribution import captured_at, device_matcher
+from lake.ingest.devices import load_devices, named_device
+from lake.model import Device
 
 CAM = """
 id: cam-gate
@@ -27,10 +28,6 @@ captured_at_pattern: '(?P<year>\\d{4})(?P<month>\\d\\d)(?P<day>\\d\\d)T(?P<hour>
 def write(folder: Path, text: str, name: str = "d.yaml") -> Path:
     (folder / name).write_text(text, "utf-8")
     return folder
-
-
-def key(text: str) -> Arrival:
-    return Arrival("file:///x", text, "1", 1)
 
 
 def test_a_device_file_is_loaded(tmp_path: Path) -> None:
@@ -83,9 +80,9 @@ def test_the_longest_pattern_that_matches_decides() -> None:
             Device("no-pattern", "camera"),
         )
     }
-    assert device_of(devices, key("gate/2026/a.mp4")) == "gate"
-    assert device_of(devices, key("Gate/a.mp4")) == "any"
-    assert device_of({"gate": devices["gate"]}, key("yard/a.mp4")) is None
+    assert device_matcher(devices)("gate/2026/a.mp4") == "gate"
+    assert device_matcher(devices)("Gate/a.mp4") == "any"
+    assert device_matcher({"gate": devices["gate"]})("yard/a.mp4") is None
 
 
 def test_capture_time_is_the_name_and_the_clock_offset(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from connectors import connect
 from connectors.simulated import Simulated, Truth, camera, microphone, scanner, simulate
 from connectors.simulated.generate import BEGIN_UTC
 from lake.errors import Unreadable, UsageError
-from lake.ingest.devices import captured_at, device_of, load_devices
+from lake.ingest.attribution import captured_at, device_matcher
+from lake.ingest.devices import load_devices
 from lake.model import Arrival
 
 CONF = Path(__file__).parents[2] / "conf" / "devices"
@@ -74,8 +75,10 @@ def test_the_device_files_know_every_file_and_its_time(made: tuple[Path, Truth])
     folder, truth = made
     devices = load_devices(CONF)
     found = arrivals(folder)
+    device_of = device_matcher(devices)
+    assert set(found) == {file.key for file in truth.files}
     for file in truth.files:
-        assert device_of(devices, found[file.key]) == file.device_id
+        assert device_of(file.key) == file.device_id
         assert captured_at(devices[file.device_id], file.key) == file.captured_at_utc
 
 
