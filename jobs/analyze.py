@@ -66,7 +66,7 @@ def analyze_all(
     started = time.monotonic()
     with (
         Progress("analyze", unit="results", quiet=invocation.json) as progress,
-        record_run(job.tables, "analyze", invocation.argv, utc_now) as run,
+        record_run(job.tables, job.store, "analyze", invocation.argv, utc_now) as run,
     ):
         plan = make_plan(job, names, run.run_id)
         report = analyze(

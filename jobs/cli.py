@@ -33,6 +33,7 @@ VERBS = {
     "runs": "jobs.runs",
     "report": "jobs.report",
     "store": "jobs.store",
+    "maintain": "jobs.maintain",
     "demo": "jobs.demo",
 }
 """Verb to module; each module has one click command named ``command``."""

@@ -70,7 +70,7 @@ def ingest_source(job: Job, invocation: Invocation, plan: IngestPlan, engines: E
     started = time.monotonic()
     with (
         Progress("ingest", quiet=invocation.json) as progress,
-        record_run(job.tables, "ingest", invocation.argv, utc_now) as run,
+        record_run(job.tables, job.store, "ingest", invocation.argv, utc_now) as run,
     ):
         report = ingest(
             plan,

@@ -127,7 +127,7 @@ def build_library(
     started = time.monotonic()
     if dry_run:
         return build(engines.spark, job.tables, spec, "dry-run", dry_run=True).document()
-    with record_run(job.tables, "library build", invocation.argv, utc_now) as run:
+    with record_run(job.tables, job.store, "library build", invocation.argv, utc_now) as run:
 
         def spark() -> SparkSession:
             run.engine = "spark"

@@ -128,7 +128,7 @@ def _ingest_again(
     from lake.ingest.commit import RunFacts
     from lake.ingest.retry import Retry, retry_ingest
 
-    with record_run(job.tables, "quarantine retry", invocation.argv, utc_now) as run:
+    with record_run(job.tables, job.store, "quarantine retry", invocation.argv, utc_now) as run:
         retry = Retry(
             store=job.store,
             tables=job.tables,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import Any
 
 import click
 
 from jobs.cli import EXIT_FINDINGS, Invocation, VerbGroup
-
-if TYPE_CHECKING:
-    from jobs.context import Job
+from lake.errors import UsageError
 
 
 @click.group(cls=VerbGroup)
@@ -48,6 +47,7 @@ def rebuild(invocation: Invocation, dry_run: bool) -> int:
     lake store rebuild
     """
     from jobs.context import open_job
+    from jobs.upkeep import rebuild_index
 
     job = open_job(invocation)
     document = rebuild_index(job, invocation, dry_run=dry_run)
@@ -62,34 +62,120 @@ def rebuild(invocation: Invocation, dry_run: bool) -> int:
     return EXIT_FINDINGS if document["damaged"] else 0
 
 
-def rebuild_index(job: Job, invocation: Invocation, *, dry_run: bool = False) -> dict[str, Any]:
-    """Rebuild the index, recorded as a run unless nothing is to be written, and return the verb's document."""
-    import time
+_ENGINE = click.option(
+    "--engine", type=click.Choice(["auto", "local", "spark"]), help="Where it runs; auto is Spark on a cluster."
+)
 
-    from jobs.context import utc_now
-    from jobs.progress import Progress
-    from lake.catalog.runs import record_run
-    from lake.store.rebuild import rebuild as rebuild_blobs
 
-    started = time.monotonic()
-    document: dict[str, Any] = {"run_id": None}
-    with Progress("rebuild", quiet=invocation.json) as progress:
+@command.command()
+@_ENGINE
+@click.option("--dry-run", is_flag=True, help="Count what would be rewritten and write nothing.")
+@click.pass_obj
+def compact(invocation: Invocation, engine: str | None, dry_run: bool) -> int:
+    """Rewrite packs that are small or have more than 25 % dead bytes.
 
-        def told(report: Any) -> None:
-            progress.update(report.blobs, None, report.bytes)
+    \b
+    lake store compact --dry-run
+    lake store compact
+    """
+    from jobs.context import Engines, open_job
+    from jobs.upkeep import compact_store
 
-        if dry_run:
-            report = rebuild_blobs(job.store, job.tables, dry_run=True, progress=told)
+    job = open_job(invocation)
+    with Engines(job.settings, engine, "lake store compact") as engines:
+        document = compact_store(job, invocation, engines, dry_run=dry_run)
+    if not invocation.emit(document):
+        would = "would move" if dry_run else "moved"
+        click.echo(
+            f"{document['rewritten']:,} of {document['packs']:,} packs: {would} {document['blobs_moved']:,} blobs,"
+            f" {document['bytes_moved']:,} bytes, into {document['written']:,} packs; `lake store gc` takes the old"
+        )
+        for finding in document["findings"]:
+            click.echo(finding, err=True)
+    return EXIT_FINDINGS if document["damaged"] else 0
+
+
+@command.command()
+@click.option(
+    "--hold-hours", type=click.FloatRange(min=0), default=168.0, show_default=True, help="Keep what is newer."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted and delete nothing.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
+@click.pass_obj
+def gc(invocation: Invocation, hold_hours: float, dry_run: bool, yes: bool) -> None:
+    """Delete packs and large blobs that no retained version of the tables leads to.
+
+    \b
+    lake store gc --dry-run
+    lake store gc --yes
+    """
+    from jobs.context import open_job
+    from jobs.upkeep import collect_garbage
+
+    job = open_job(invocation)
+    if not dry_run and not yes:
+        found = collect_garbage(job, invocation, hold_hours, dry_run=True)
+        if not found["deleted"]:
+            dry_run = True
+        elif not sys.stdin.isatty():
+            raise UsageError(f"{found['deleted']:,} objects would be deleted: say --yes, or --dry-run to see them")
         else:
-            with record_run(job.tables, "store rebuild", invocation.argv, utc_now) as run:
-                report = rebuild_blobs(job.store, job.tables, progress=told)
-                run.stage(
-                    "rebuild",
-                    rows_in=report.blobs,
-                    rows_out=report.added,
-                    rows_failed=report.damaged,
-                    size_bytes=report.bytes,
-                    seconds=time.monotonic() - started,
-                )
-            document["run_id"] = run.run_id
-    return {**document, **vars(report), "seconds": round(time.monotonic() - started, 3)}
+            click.confirm(
+                f"Delete {found['deleted']:,} objects, {found['deleted_bytes']:,} bytes?", abort=True, err=True
+            )
+    document = collect_garbage(job, invocation, hold_hours, dry_run=dry_run)
+    if not invocation.emit(document):
+        click.echo(
+            f"{document['objects']:,} objects, {document['orphans']:,} that nothing leads to:"
+            f" {document['deleted']:,} {'would be ' if dry_run else ''}deleted ({document['deleted_bytes']:,} bytes),"
+            f" {document['held']:,} held"
+        )
+
+
+@command.command()
+@_ENGINE
+@click.option(
+    "--max-age-days",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Skip what was found whole within so many days.",
+)
+@click.option("--repair", is_flag=True, help="Restore from --replica; without one, quarantine what is hurt.")
+@click.option("--replica", metavar="URI", help="A root with the same objects: a folder or s3://bucket/prefix.")
+@click.pass_obj
+def scrub(invocation: Invocation, engine: str | None, max_age_days: float, repair: bool, replica: str | None) -> int:
+    """Read every object that was not read for long, and compare it with its checksums.
+
+    Exit 3 when something is damaged or lost that was not repaired.
+
+    \b
+    lake store scrub
+    lake store scrub --max-age-days 0 --repair --replica /mnt/copy
+    """
+    from jobs.context import Engines, open_job
+    from jobs.upkeep import scrub_store
+
+    job = open_job(invocation)
+    with Engines(job.settings, engine, "lake store scrub") as engines:
+        document = scrub_store(job, invocation, engines, max_age_days, repair=repair, replica=replica)
+    if not invocation.emit(document):
+        _print_scrub(document)
+    return EXIT_FINDINGS if document["damaged"] > document["repaired"] or document["missing"] else 0
+
+
+def _print_scrub(document: dict[str, Any]) -> None:
+    rate = document["bytes"] / document["seconds"] / 1e6 if document["seconds"] else 0.0
+    click.echo(
+        f"{document['objects']:,} objects with {document['blobs']:,} blobs read ({document['bytes']:,} bytes,"
+        f" {rate:,.0f} MB/s), {document['skipped']:,} were whole not long ago; {document['damaged']:,} damaged places,"
+        f" {document['missing']:,} objects missing, {document['repaired']:,} repaired"
+    )
+    for finding in document["findings"]:
+        click.echo(f"{finding['key']} at {finding['offset']}: {finding['said']}", err=True)
+    if document["assets"]:
+        click.echo(
+            f"{len(document['assets']):,} assets cannot be read whole: {', '.join(document['assets'][:5])} …", err=True
+        )
+    if document["libraries"]:
+        click.echo(f"libraries with such recordings: {', '.join(document['libraries'])}", err=True)

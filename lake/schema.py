@@ -160,6 +160,17 @@ LIBRARY_VERSIONS = pa.schema(
     ]
 )
 
+SCRUBS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("damages", pa.int32()),
+        ("at_utc", UTC),
+        ("run_id", pa.string()),
+    ]
+)
+"""Append-only: each time that an object of the store was read whole and compared with its checksums."""
+
 BRONZE: dict[str, pa.Schema] = {
     "arrivals": ARRIVALS,
     "blobs": BLOBS,
@@ -168,6 +179,7 @@ BRONZE: dict[str, pa.Schema] = {
     "runs": RUNS,
     "run_stages": RUN_STAGES,
     "library_versions": LIBRARY_VERSIONS,
+    "scrubs": SCRUBS,
 }
 """Tables that exist from ``init`` on, by name."""
 

@@ -8,7 +8,9 @@ LogStore does for Spark. Spark writes thematic libraries and reads all of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ from lake.schema import BRONZE
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-    from deltalake import DeltaTable
+    from deltalake import DeltaTable, WriterProperties
 
 TABLE_PROPERTIES = {
     "delta.enableDeletionVectors": "false",
@@ -30,7 +32,11 @@ TABLE_PROPERTIES = {
     "delta.deletedFileRetentionDuration": "interval 7 days",
 }
 COMMIT_RETRIES = 100
+CONFLICT_ATTEMPTS = 30
+"""How often a write that reads first is tried while other writers are first: a minute and a half."""
 ROW_GROUP_ROWS = 64 * 1024
+SMALL_FILE_BYTES = 16 * 1024**2
+MERGED_FILE_BYTES = 128 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,12 @@ class Tables:
     def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
         """A pyarrow dataset of one table; a bronze table that does not exist yet reads as empty."""
         with _errors(self.uri(name)):
-            return self.open(name, version).to_pyarrow_dataset(filesystem=self._filesystem(self.uri(name)))
+            return self.open(name, version).to_pyarrow_dataset(filesystem=self.filesystem(name))
+
+    def dataset_of(self, name: str, table: DeltaTable) -> ds.Dataset:
+        """The dataset of a table that is open, at the version it was opened at."""
+        with _errors(self.uri(name)):
+            return table.to_pyarrow_dataset(filesystem=self.filesystem(name))
 
     def size_bytes(self, name: str, version: int | None = None) -> int:
         """Bytes of a table's data files, by its log: none is opened."""
@@ -106,11 +117,12 @@ class Tables:
             sizes = self.open(name, version).get_add_actions(flatten=True)["size_bytes"].to_pylist()
         return sum(sizes)
 
-    def _filesystem(self, uri: str) -> Any:
+    def filesystem(self, name: str) -> Any:
         """Arrow's own filesystem at a table. With delta-rs's, which calls Python from Arrow's threads, a process that
         read with threads aborts at its end now and then (deltalake 1.6.6, pyarrow 26: 24 of 34 runs)."""
         from pyarrow import fs
 
+        uri = self.uri(name)
         if not uri.startswith("s3://"):
             return fs.SubTreeFileSystem(uri, fs.LocalFileSystem())
         options = self.storage_options or {}
@@ -130,7 +142,7 @@ class Tables:
 
         ``txn`` is (application id, version): a version already committed is not written again.
         """
-        from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
+        from deltalake import CommitProperties, Transaction, write_deltalake
 
         table = self.open(name)
         if rows.num_rows == 0:
@@ -142,9 +154,7 @@ class Tables:
                 table,
                 rows,
                 mode="append",
-                writer_properties=WriterProperties(
-                    compression="ZSTD", compression_level=1, max_row_group_size=ROW_GROUP_ROWS
-                ),
+                writer_properties=_writer_properties(),
                 commit_properties=CommitProperties(
                     max_commit_retries=COMMIT_RETRIES,
                     app_transactions=[Transaction(*txn)] if txn else None,
@@ -152,30 +162,33 @@ class Tables:
             )
         return int(table.version())
 
-    def update(self, name: str, rows: pa.Table, *, key: str, keep: Sequence[str] = ()) -> int:
-        """Set the columns of rows that exist already, found by ``key``; ``keep`` are left as they are.
+    def commit(self, name: str, table: DeltaTable, actions: Sequence[Any], facts: Mapping[str, Any]) -> None:
+        """Commit files written and files taken away, as changes of the version that ``table`` was opened at.
 
-        Returns how many rows changed. One commit; nothing is written for no rows.
+        Raises:
+            CommitConflict: another commit took one of those files away.
         """
         from deltalake import CommitProperties
 
-        if rows.num_rows == 0:
-            return 0
         with _errors(self.uri(name)):
-            columns = {c: f"new.`{c}`" for c in rows.column_names if c not in (key, *keep)}
-            done = (
-                self.open(name)
-                .merge(
-                    rows,
-                    predicate=f"old.`{key}` = new.`{key}`",
-                    source_alias="new",
-                    target_alias="old",
-                    commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES),
-                )
-                .when_matched_update(columns)
-                .execute()
+            table.create_write_transaction(
+                list(actions),
+                mode="append",
+                schema=table.schema(),
+                commit_properties=CommitProperties(custom_metadata=dict(facts), max_commit_retries=COMMIT_RETRIES),
             )
-        return int(done["num_target_rows_updated"])
+
+    def retried(self, name: str, write: Callable[[], int]) -> int:
+        """A write that reads the table first, again and again while other writers are first."""
+        for attempt in range(CONFLICT_ATTEMPTS):
+            try:
+                with _errors(self.uri(name)):
+                    return write()
+            except CommitConflict:
+                if attempt == CONFLICT_ATTEMPTS - 1:
+                    raise
+                time.sleep(random.uniform(0.5, 1.5) * min(5.0, 0.05 * 2**attempt))  # noqa: S311
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def add_files(self, name: str, schema: pa.Schema, files: Sequence[DataFile]) -> None:
         """Commit Parquet files that executors wrote below the table's folder, all in one commit."""
@@ -195,6 +208,47 @@ class Tables:
                 schema=_plain(schema),
                 commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES),
             )
+
+    def files(self, name: str) -> list[int]:
+        """Sizes of a table's data files, by its log."""
+        with _errors(self.uri(name)):
+            sizes = self.open(name).get_add_actions(flatten=True)["size_bytes"].to_pylist()
+        return [int(size) for size in sizes]
+
+    def merge_files(self, name: str, order: Sequence[str] = ()) -> None:
+        """Merge small files; with ``order``, all files, sorted by these columns. Rows stay as they are."""
+
+        def merge() -> int:
+            optimizer = self.open(name).optimize
+            properties = _writer_properties()
+            if order:
+                optimizer.z_order(list(order), target_size=MERGED_FILE_BYTES, writer_properties=properties)
+            else:
+                optimizer.compact(target_size=MERGED_FILE_BYTES, writer_properties=properties)
+            return 0
+
+        self.retried(name, merge)
+
+    def remove_old_files(
+        self, name: str, hold_hours: int, keep_versions: Sequence[int] = (), *, dry_run: bool = False
+    ) -> int:
+        """Delete data files that no version within the hold has, and log older than its retention; returns how many.
+
+        A hold shorter than the table's own is taken as asked: the caller knows that nobody reads older versions.
+        """
+        with _errors(self.uri(name)):
+            table = self.open(name)
+            removed = table.vacuum(
+                hold_hours,
+                dry_run=dry_run,
+                enforce_retention_duration=False,
+                keep_versions=list(keep_versions) or None,
+                full=True,
+            )
+            if not dry_run:
+                table.create_checkpoint()
+                table.cleanup_metadata()
+        return len(removed)
 
     def names(self) -> list[str]:
         """Names of all tables that exist: bronze, features and library tables."""
@@ -217,6 +271,13 @@ class Tables:
 def rows_table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Rows as an Arrow table of one schema; absent columns are null."""
     return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def _writer_properties() -> WriterProperties:
+    # Level 1 is quicker than 9 on rows of ids and places, and its files are no larger (tables of 12,000 recordings).
+    from deltalake import WriterProperties
+
+    return WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=ROW_GROUP_ROWS)
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

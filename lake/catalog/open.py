@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lake.catalog.create import require_lake
 from lake.catalog.query import local_sql
 from lake.catalog.read import open_recording
 from lake.settings import Settings, load_settings
+from lake.store.lease import lease
 from lake.store.objects import ObjectStore, open_store
 from lake.tables import Tables
 
@@ -54,6 +57,10 @@ class Lake:
     def library(self, name: str) -> Library:
         """A thematic library; ``NotFound`` comes with the first table that is asked for."""
         return Library(name, self.tables)
+
+    def lease(self, purpose: str) -> AbstractContextManager[None]:
+        """While the block runs, ``lake store gc`` leaves alone all that is there now: for reading over hours."""
+        return lease(self.store, purpose, lambda: datetime.now(UTC))
 
     def read(self, recording: str | dict[str, Any]) -> BinaryIO:
         """A verified stream of a recording, named by asset id, sha256, an asset's row or a FILE reference."""

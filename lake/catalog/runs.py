@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from lake.errors import LakeError, NotFound, is_interrupt
 from lake.model import Row
 from lake.schema import RUN_STAGES, RUNS
+from lake.store.lease import lease
+from lake.store.objects import ObjectStore
 from lake.tables import Tables, rows_table
 
 EXIT_INTERRUPTED = 130
@@ -69,8 +71,13 @@ def percentiles(seconds: Sequence[float]) -> tuple[float | None, float | None, f
 
 
 @contextmanager
-def record_run(tables: Tables, verb: str, arguments: Sequence[str], now: Callable[[], datetime]) -> Iterator[RunRecord]:
-    """Append a row when a run starts and one when it ends, also when it ends by an error."""
+def record_run(
+    tables: Tables, store: ObjectStore | None, verb: str, arguments: Sequence[str], now: Callable[[], datetime]
+) -> Iterator[RunRecord]:
+    """Append a row when a run starts and one when it ends, also when it ends by an error.
+
+    A lease is held on ``store`` meanwhile; None for what collects garbage, which would wait for itself.
+    """
     from lake import __version__
 
     run = RunRecord(new_run_id(now()))
@@ -86,7 +93,8 @@ def record_run(tables: Tables, verb: str, arguments: Sequence[str], now: Callabl
     try:
         # Inside: an interrupt that comes just after the commit is recorded too.
         tables.append("runs", rows_table([{**base, "state": "running"}], RUNS))
-        yield run
+        with lease(store, f"{verb}, run {run.run_id}", now) if store is not None else nullcontext():
+            yield run
     except BaseException as error:
         state, status = "failed", error.exit_status if isinstance(error, LakeError) else 1
         message = " ".join(str(error).split())[:2000]

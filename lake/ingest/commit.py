@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.errors import CommitConflict
 from lake.model import Technical
 from lake.schema import ARRIVALS, ASSETS, BLOBS, FILE, QUARANTINE, UTC
 from lake.store.blobs import StoredBlob, stored_blobs
@@ -137,6 +138,9 @@ def wave_rows(
             seen.add(asset_id)
             new_assets.append(row)
     failures = [row for row, error in enumerate(errors) if error is not None and arrivals[row] not in known_failures]
+    gone = next((sha256 for sha256 in contents if sha256 is not None and sha256 not in places), None)
+    if gone is not None:
+        raise CommitConflict(f"blob {gone} was erased while a recording with it landed; run the command again")
     # Another task may have stored the content that a task found in its own set: places are complete only now.
     states = [
         "quarantined" if error is not None else "landed" if lander[sha256] == arrival_id else "duplicate"

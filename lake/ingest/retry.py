@@ -17,6 +17,7 @@ from lake.errors import LakeError, UsageError
 from lake.ingest.commit import RunFacts, asset_rows, commit_wave, quarantine_rows
 from lake.ingest.run import IngestPlan, land
 from lake.model import Arrival, BlobRef, Row, Skipped
+from lake.rewrite import update_rows
 from lake.store.blobs import stored_blobs
 from lake.store.objects import ObjectStore
 from lake.store.reader import open_blob
@@ -132,4 +133,4 @@ def _update_assets(retry: Retry, landings: pa.Table) -> None:
     stored = stored_blobs(retry.tables.dataset("blobs"), landings.column("sha256").to_pylist())
     places = {sha256: (blob.ref.pack_uri, blob.ref.offset) for sha256, blob in stored.items()}
     rows = asset_rows(landings, places, retry.facts)
-    retry.tables.update("assets", rows, key="asset_id", keep=("received_at_utc", "run_id"))
+    update_rows(retry.tables, "assets", rows, on={"asset_id": "asset_id"}, keep=("received_at_utc", "run_id"))

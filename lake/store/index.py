@@ -69,7 +69,7 @@ def index_pack(store: ObjectStore, entry: ObjectInfo) -> ObjectIndex:
         blobs = [(blob_ref(entry.key, each), each.device_id) for each in read_footer(store, entry)]
         return ObjectIndex(entry.key, "footer", blobs)
     except IntegrityError as error:
-        found = _by_frames(_Window(store, entry), _footer_offset(store, entry))
+        found = _by_frames(Window(store, entry), _footer_offset(store, entry))
         if found.way == "none":
             found.findings.append(f"{entry.key}: no blob can be found in it: {error}")
         return found
@@ -106,7 +106,7 @@ def index_large(store: ObjectStore, entry: ObjectInfo) -> ObjectIndex:
             return ObjectIndex(entry.key, "about", [(ref, device_id)])
     except (IntegrityError, NotFound):
         pass
-    crc, sha256 = _Window(store, entry).checksums(0, entry.size_bytes)
+    crc, sha256 = Window(store, entry).checksums(0, entry.size_bytes)
     if sha256 != named[2]:
         return ObjectIndex(entry.key, "none", [], [f"{entry.key} is not what was written"])
     ref = BlobRef(sha256, entry.size_bytes, entry.key, 0, entry.size_bytes, "raw", crc, UNKNOWN_TYPE)
@@ -114,7 +114,7 @@ def index_large(store: ObjectStore, entry: ObjectInfo) -> ObjectIndex:
     return ObjectIndex(entry.key, "content", [(ref, None)], [lost])
 
 
-def _by_frames(window: _Window, footer_offset: int | None) -> ObjectIndex:
+def _by_frames(window: Window, footer_offset: int | None) -> ObjectIndex:
     found = ObjectIndex(window.key, "none")
     at = pack.FILE_HEADER.size
     while frame := _next_frame(window, at):
@@ -136,7 +136,7 @@ def _by_frames(window: _Window, footer_offset: int | None) -> ObjectIndex:
     return found
 
 
-def _next_frame(window: _Window, at: int) -> tuple[int, pack.Entry] | None:
+def _next_frame(window: Window, at: int) -> tuple[int, pack.Entry] | None:
     """The first frame header at a place or after it, and where it is."""
     place: int | None = at
     while place is not None:
@@ -147,7 +147,7 @@ def _next_frame(window: _Window, at: int) -> tuple[int, pack.Entry] | None:
     return None
 
 
-class _Window:
+class Window:
     """An object read from front to back, ``CHUNK_BYTES`` of it in memory."""
 
     def __init__(self, store: ObjectStore, entry: ObjectInfo) -> None:
@@ -177,10 +177,10 @@ class _Window:
         return None
 
     def checksums(self, at: int, length: int) -> tuple[int, str]:
-        """CRC-32C and sha256 of a stretch of any length."""
+        """CRC-32C and sha256 of a stretch of any length, as far as the object goes."""
         crc, sha256 = 0, hashlib.sha256()
         end = at + length
-        while at < end:
+        while at < min(end, self.size_bytes):
             self.read(at, 1)
             piece = self._data[at - self._at : end - self._at]
             crc = int(google_crc32c.extend(crc, piece))

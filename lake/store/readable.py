@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from lake.errors import StoreError
@@ -22,6 +23,8 @@ class ObjectInfo:
     key: str
     size_bytes: int
     etag: str | None = None
+    modified_at_utc: datetime | None = field(default=None, compare=False)
+    """When it was written, by the store's own clock."""
 
 
 class Readable:
@@ -78,14 +81,18 @@ class Readable:
                 return
             for entry in page:
                 if not entry["path"].startswith(f"{STAGING}/"):
-                    yield ObjectInfo(entry["path"], int(entry["size"]), entry.get("e_tag"))
+                    yield _info(entry["path"], entry)
 
     def stat(self, key: str) -> ObjectInfo:
         import obstore
 
         with errors(self.root, key):
             entry = obstore.head(self._client, checked(key))
-        return ObjectInfo(key, int(entry["size"]), entry.get("e_tag"))
+        return _info(key, entry)
+
+
+def _info(key: str, entry: Any) -> ObjectInfo:
+    return ObjectInfo(key, int(entry["size"]), entry.get("e_tag"), entry["last_modified"])
 
 
 def _spans(key: str, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from jobs.analyze import analyze_all
 from jobs.cli import Invocation
 from jobs.context import Engines, Job, open_job
 from jobs.ingest import ingest_source, make_plan
+from jobs.upkeep import collect_garbage, compact_store, scrub_store
 from lake.catalog.create import create_lake
 from lake.catalog.read import open_recording
 from lake.engine import Engine
@@ -36,6 +37,16 @@ class Lake:
 
     def analyze(self, *names: str) -> dict[str, Any]:
         return analyze_all(self.job, Invocation(json=True), names, OneEngine(self.job, self.engine))
+
+    def compact(self, **options: Any) -> dict[str, Any]:
+        return compact_store(self.job, Invocation(json=True), OneEngine(self.job, self.engine), **options)
+
+    def gc(self, hold_hours: float, **options: Any) -> dict[str, Any]:
+        return collect_garbage(self.job, Invocation(json=True), hold_hours, **options)
+
+    def scrub(self, max_age_days: float = 0.0, **options: Any) -> dict[str, Any]:
+        engines = OneEngine(self.job, self.engine)
+        return scrub_store(self.job, Invocation(json=True), engines, max_age_days, **options)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.job.tables.dataset(table).to_table().to_pylist()

@@ -1,0 +1,167 @@
+"""Work on the store and the tables, recorded as runs: what ``lake store`` and ``lake maintain`` call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from jobs.cli import Invocation
+from lake.errors import UsageError
+
+if TYPE_CHECKING:
+    from jobs.context import Engines, Job
+
+Told = Callable[[int, int], None]
+"""Told objects and bytes done so far."""
+
+
+def compact_store(job: Job, invocation: Invocation, engines: Engines, *, dry_run: bool = False) -> dict[str, Any]:
+    """Compact, recorded as a run unless nothing is to be written, and return the verb's document."""
+    from lake.store.compact import CompactContext
+    from lake.store.compact import compact as compact_packs
+
+    ingest = job.settings.ingest
+    context = CompactContext(job.store, ingest.pack_target_bytes, ingest.max_blob_bytes, job.staging_dir)
+
+    def work(told: Told, run_id: str) -> Any:
+        return compact_packs(
+            context, job.tables, engines.started, dry_run=dry_run, progress=lambda r: told(r.blobs_moved, r.bytes_moved)
+        )
+
+    return _recorded(
+        job, invocation, "compact", work, lambda r: (r.blobs_moved, r.blobs_moved, r.damaged, r.bytes_moved), dry_run
+    )
+
+
+def collect_garbage(job: Job, invocation: Invocation, hold_hours: float, *, dry_run: bool = False) -> dict[str, Any]:
+    """Collect, recorded as a run unless nothing is to be deleted, and return the verb's document."""
+    from datetime import timedelta
+
+    from jobs.context import utc_now
+    from lake.store.gc import collect
+
+    at = utc_now()
+
+    def work(told: Told, run_id: str) -> Any:
+        hold = timedelta(hours=hold_hours)
+        return collect(
+            job.store, job.tables, at, hold, dry_run=dry_run, progress=lambda r: told(r.objects, r.deleted_bytes)
+        )
+
+    return _recorded(
+        job, invocation, "gc", work, lambda r: (r.objects, r.deleted, 0, r.deleted_bytes), dry_run, leased=False
+    )
+
+
+def scrub_store(
+    job: Job,
+    invocation: Invocation,
+    engines: Engines,
+    max_age_days: float,
+    *,
+    repair: bool = False,
+    replica: str | None = None,
+) -> dict[str, Any]:
+    """Scrub, recorded as a run, and return the verb's document."""
+    from datetime import timedelta
+
+    from jobs.context import utc_now
+    from lake.store.objects import open_store
+    from lake.store.scrub import Scrub
+    from lake.store.scrub import scrub as scrub_objects
+
+    if replica is not None and not repair:
+        raise UsageError("--replica is where --repair restores from: say --repair too")
+    other = open_store(replica, job.settings.s3) if replica else None
+
+    def work(told: Told, run_id: str) -> Any:
+        scrub = Scrub(job.store, job.tables, run_id, utc_now(), timedelta(days=max_age_days), other, repair)
+        return scrub_objects(scrub, engines.started, lambda r: told(r.objects, r.bytes))
+
+    return _recorded(job, invocation, "scrub", work, lambda r: (r.objects, r.blobs, r.damaged, r.bytes), False)
+
+
+def rebuild_index(job: Job, invocation: Invocation, *, dry_run: bool = False) -> dict[str, Any]:
+    """Rebuild the index, recorded as a run unless nothing is to be written, and return the verb's document."""
+    from lake.store.rebuild import rebuild as rebuild_blobs
+
+    def work(told: Told, run_id: str) -> Any:
+        return rebuild_blobs(job.store, job.tables, dry_run=dry_run, progress=lambda r: told(r.blobs, r.bytes))
+
+    return _recorded(job, invocation, "rebuild", work, lambda r: (r.blobs, r.added, r.damaged, r.bytes), dry_run)
+
+
+def maintain(
+    job: Job, invocation: Invocation, engines: Engines, hold_hours: int, *, dry_run: bool = False
+) -> dict[str, Any]:
+    """Packs first, so that the tables are merged once with all that changed; then what nothing leads to any more."""
+    import time
+
+    from lake.catalog.maintain import maintain_tables
+
+    started = time.monotonic()
+    compacted = compact_store(job, invocation, engines, dry_run=dry_run)
+
+    def work(told: Told, run_id: str) -> Any:
+        return maintain_tables(job.tables, hold_hours, dry_run=dry_run, progress=lambda r: told(len(r.tables), 0))
+
+    def counts(report: Any) -> Counts:
+        before = sum(table.files_before for table in report.tables.values())
+        after = sum(table.files_after for table in report.tables.values())
+        return before, after, 0, sum(table.bytes_after for table in report.tables.values())
+
+    merged = _recorded(job, invocation, "tables", work, counts, dry_run)
+    collected = collect_garbage(job, invocation, hold_hours, dry_run=dry_run)
+    return {
+        "tables": {name: vars(table) for name, table in merged["tables"].items()},
+        "compact": compacted,
+        "gc": collected,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+Counts = tuple[int, int, int, int]
+"""Rows in, rows out, rows failed and bytes of a stage."""
+
+
+def _recorded(
+    job: Job,
+    invocation: Invocation,
+    verb: str,
+    work: Callable[[Told, str], Any],
+    counts: Callable[[Any], Counts],
+    dry_run: bool,
+    *,
+    leased: bool = True,
+) -> dict[str, Any]:
+    """Run a verb of the store with progress and, unless it only looks, a record; the document is its report's fields.
+
+    ``work`` is given a function that tells progress in objects and bytes, and the run's id.
+    """
+    import contextlib
+    import time
+
+    from jobs.context import utc_now
+    from jobs.progress import Progress
+    from lake.catalog.runs import record_run
+
+    started = time.monotonic()
+    with (
+        Progress(verb, quiet=invocation.json) as progress,
+        contextlib.nullcontext()
+        if dry_run
+        else record_run(job.tables, job.store if leased else None, f"store {verb}", invocation.argv, utc_now) as run,
+    ):
+        report = work(lambda done, size_bytes: progress.update(done, None, size_bytes), run.run_id if run else "")
+        if run:
+            rows_in, rows_out, rows_failed, size_bytes = counts(report)
+            run.stage(
+                verb,
+                rows_in=rows_in,
+                rows_out=rows_out,
+                rows_failed=rows_failed,
+                size_bytes=size_bytes,
+                seconds=time.monotonic() - started,
+            )
+    seconds = round(time.monotonic() - started, 3)
+    return {"run_id": run.run_id if run else None, **vars(report), "seconds": seconds}

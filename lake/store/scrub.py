@@ -1,0 +1,249 @@
+"""Scrubbing: every byte of the store read and compared with its checksums, by the engine, a wave of objects at a time.
+
+The table ``scrubs`` says when each object was last found whole, so a scrub that was killed goes on where it was, and
+one that runs every night need only take what was not looked at for long.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from lake.engine.base import Engine
+from lake.errors import LakeError, NotFound
+from lake.model import BlobRef, Row
+from lake.schema import QUARANTINE, SCRUBS
+from lake.store.about import SUFFIX
+from lake.store.blobs import REF_COLUMNS
+from lake.store.objects import ObjectInfo, ObjectStore
+from lake.store.verify import Damage, verify_object
+from lake.tables import Tables, rows_table
+
+STAGE = "scrub"
+TASK_BYTES = 256 * 1024**2
+WAVE_TASKS_PER_SLOT = 4
+ROWS_AT_ONCE = 50_000
+
+Checked = tuple[ObjectInfo, list[BlobRef]]
+"""An object and the rows that lead to it."""
+
+
+@dataclass
+class ScrubReport:
+    """What a scrub found; the fixed fields of ``lake store scrub --json``."""
+
+    objects: int = 0
+    """Objects read."""
+    skipped: int = 0
+    """Objects that were found whole not long ago."""
+    blobs: int = 0
+    bytes: int = 0
+    damaged: int = 0
+    missing: int = 0
+    """Objects that rows lead to and the store does not have."""
+    repaired: int = 0
+    quarantined: int = 0
+    findings: list[Row] = field(default_factory=list)
+    assets: list[str] = field(default_factory=list)
+    """Asset ids whose bytes cannot be read any more."""
+    libraries: list[str] = field(default_factory=list)
+    """Published library tables with rows of such contents."""
+
+
+@dataclass(frozen=True)
+class Scrub:
+    """Everything a scrub needs, as values."""
+
+    store: ObjectStore
+    tables: Tables
+    run_id: str
+    now: datetime
+    max_age: timedelta
+    """Objects found whole within this time are not read again."""
+    replica: ObjectStore | None = None
+    repair: bool = False
+
+
+def scrub(
+    job: Scrub, engine: Callable[[], Engine], progress: Callable[[ScrubReport], None] = lambda report: None
+) -> ScrubReport:
+    """Read everything that is due and compare it with what was written."""
+    job.tables.create("scrubs", SCRUBS)
+    report = ScrubReport()
+    fresh = _found_whole(job)
+    due = _due(job, fresh, report)
+    hurt: list[Damage] = []
+    while wave := _wave(due, engine):
+        hurt += _run_wave(job, engine(), wave, report)
+        progress(report)
+    _told(job, [damage.sha256 for damage in hurt if damage.sha256], report)
+    return report
+
+
+def _found_whole(job: Scrub) -> set[tuple[str, int]]:
+    """Key and size of objects that were whole when last looked at, not long ago."""
+    last: dict[str, Row] = {}
+    wanted = pc.field("at_utc") >= job.now - job.max_age
+    for row in job.tables.dataset("scrubs").to_table(filter=wanted).to_pylist():
+        if row["key"] not in last or row["at_utc"] >= last[row["key"]]["at_utc"]:
+            last[row["key"]] = row
+    return {(row["key"], row["size_bytes"]) for row in last.values() if not row["damages"]}
+
+
+def _due(job: Scrub, fresh: set[tuple[str, int]], report: ScrubReport) -> Iterator[Checked]:
+    """Objects with their rows, in order of key; first those that rows lead to, then what nothing leads to."""
+    stored = {
+        entry.key: entry
+        for prefix in ("packs", "blobs")
+        for entry in job.store.list(prefix)
+        if not entry.key.endswith(SUFFIX)
+    }
+    for key, rows in groupby(_rows(job.tables), key=lambda ref: ref.pack_uri):
+        refs = list(rows)
+        entry = stored.pop(key, None)
+        if entry is None:
+            report.missing += 1
+            entry = ObjectInfo(key, 0)
+        elif (entry.key, entry.size_bytes) in fresh:
+            report.skipped += 1
+            continue
+        yield entry, refs
+    for key in sorted(stored):
+        if (key, stored[key].size_bytes) in fresh:
+            report.skipped += 1
+        else:
+            yield stored[key], []
+
+
+def _rows(tables: Tables) -> Iterator[BlobRef]:
+    """All rows of ``blobs``, sorted by place; DuckDB sorts on disk what memory does not hold."""
+    import duckdb
+
+    with duckdb.connect(":memory:") as db:
+        db.register("blobs", tables.dataset("blobs"))
+        columns = ", ".join(f'"{name}"' for name in REF_COLUMNS)
+        rows = db.execute(f'SELECT {columns} FROM blobs ORDER BY pack_uri, "offset", sha256')  # noqa: S608
+        while found := rows.fetchmany(ROWS_AT_ONCE):
+            for row in found:
+                yield BlobRef(*row)
+
+
+def _wave(due: Iterator[Checked], engine: Callable[[], Engine]) -> list[list[Checked]]:
+    """Tasks of about ``TASK_BYTES``, some for each slot."""
+    tasks: list[list[Checked]] = []
+    filled = TASK_BYTES
+    for checked in due:
+        if filled >= TASK_BYTES:
+            if tasks and len(tasks) >= WAVE_TASKS_PER_SLOT * engine().slots:
+                tasks[-1].append(checked)
+                return tasks
+            tasks.append([])
+            filled = 0
+        tasks[-1].append(checked)
+        filled += checked[0].size_bytes
+    return tasks
+
+
+def verify_task(store: ObjectStore, payload: bytes) -> Iterator[bytes]:
+    """Verify the objects of one task. Runs on the executor."""
+    items: list[Checked] = pickle.loads(payload)  # noqa: S301  (made by the driver of this run)
+    yield pickle.dumps([(entry, len(rows), verify_object(store, entry, rows)) for entry, rows in items])
+
+
+def _run_wave(job: Scrub, engine: Engine, wave: Sequence[list[Checked]], report: ScrubReport) -> list[Damage]:
+    checks: list[Row] = []
+    hurt: list[Damage] = []
+    for output in engine.run([pickle.dumps(task) for task in wave], functools.partial(verify_task, job.store)):
+        for entry, rows, damages in pickle.loads(output):  # noqa: S301  (made by this run's own executors)
+            report.objects += 1
+            report.blobs += rows
+            report.bytes += entry.size_bytes
+            report.damaged += len(damages)
+            report.findings += [vars(damage) for damage in damages]
+            if damages and job.repair and job.replica is not None and _restored(job.store, job.replica, entry.key):
+                report.repaired += 1
+                damages = []
+            hurt += damages
+            checks.append(
+                {
+                    "key": entry.key,
+                    "size_bytes": entry.size_bytes,
+                    "damages": len(damages),
+                    "at_utc": job.now,
+                    "run_id": job.run_id,
+                }
+            )
+    if job.repair:
+        report.quarantined += _quarantine(job, hurt)
+    job.tables.append("scrubs", rows_table(checks, SCRUBS))
+    return hurt
+
+
+def _restored(store: ObjectStore, replica: ObjectStore, key: str) -> bool:
+    """Copy an object, and its description, from a replica where that is whole."""
+    keys = [key] if key.startswith("packs/") else [key + SUFFIX, key]
+    try:
+        if verify_object(replica, replica.stat(key), []):
+            return False
+        for each in keys:
+            with tempfile.NamedTemporaryFile(prefix="lake-") as spooled:
+                size = replica.stat(each).size_bytes
+                for at in range(0, size, 16 * 1024**2):
+                    spooled.write(replica.get_range(each, at, min(16 * 1024**2, size - at)))
+                spooled.flush()
+                store.put(each, Path(spooled.name))
+        return not verify_object(store, store.stat(key), [])
+    except NotFound:
+        return False
+
+
+def _quarantine(job: Scrub, hurt: Iterable[Damage]) -> int:
+    """A row for each blob that cannot be read any more; a blob that has one from an earlier scrub gets none."""
+    by_blob = {damage.sha256: damage for damage in hurt if damage.sha256}
+    if not by_blob:
+        return 0
+    wanted = (pc.field("stage") == STAGE) & pc.field("sha256").isin(sorted(by_blob))
+    known = job.tables.dataset("quarantine").to_table(columns=["sha256"], filter=wanted).column(0).to_pylist()
+    rows: list[Row] = [
+        {
+            "sha256": sha256,
+            "path": damage.key,
+            "stage": STAGE,
+            "error_class": "IntegrityError",
+            "message": damage.said,
+            "attempt": 1,
+            "run_id": job.run_id,
+            "at_utc": job.now,
+        }
+        for sha256, damage in sorted(by_blob.items())
+        if sha256 not in set(known)
+    ]
+    job.tables.append("quarantine", rows_table(rows, QUARANTINE))
+    return len(rows)
+
+
+def _told(job: Scrub, hurt: list[str], report: ScrubReport) -> None:
+    """Which assets and published libraries are affected."""
+    from lake.library.catalog import published_tables
+
+    if not hurt:
+        return
+    wanted: Any = pc.field("sha256").isin(sorted(set(hurt)))
+    assets = job.tables.dataset("assets").to_table(columns=["asset_id"], filter=wanted)
+    report.assets = sorted(assets.column(0).to_pylist())
+    for name, version in published_tables(job.tables).items():
+        try:
+            table = job.tables.dataset(name, version)
+        except LakeError:
+            continue
+        if "sha256" in table.schema.names and table.count_rows(filter=wanted):
+            report.libraries.append(name)

@@ -1,0 +1,102 @@
+"""Whether an object of the store is, to the last byte, what was written. Runs on the executor, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lake.errors import IntegrityError, NotFound
+from lake.model import BlobRef
+from lake.store import pack
+from lake.store.about import about_key, parse_about
+from lake.store.index import Window, index_pack, read_footer
+from lake.store.objects import ObjectInfo, ObjectStore
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One stretch of an object that is not what was written, or a row that does not lead to what it names."""
+
+    key: str
+    what: str
+    """``payload``, ``frame``, ``header``, ``footer``, ``description``, ``row`` or ``object``."""
+    sha256: str | None
+    """The blob that cannot be read any more; None where only a rebuild of the index is hurt."""
+    offset: int
+    length: int
+    said: str
+
+
+def verify_object(store: ObjectStore, entry: ObjectInfo, rows: Sequence[BlobRef]) -> list[Damage]:
+    """Everything that is wrong with a pack or a large blob and the rows that lead to it."""
+    try:
+        store.stat(entry.key)
+        return _pack(store, entry, rows) if entry.key.startswith("packs/") else _large(store, entry, rows)
+    except (NotFound, IntegrityError) as error:
+        hurt: list[str | None] = [ref.sha256 for ref in rows]
+        return [Damage(entry.key, "object", sha256, 0, entry.size_bytes, str(error)) for sha256 in hurt or [None]]
+
+
+def _pack(store: ObjectStore, entry: ObjectInfo, rows: Sequence[BlobRef]) -> list[Damage]:
+    window = Window(store, entry)
+    found: list[Damage] = []
+    if window.read(0, pack.FILE_HEADER.size) != pack.file_header():
+        found.append(Damage(entry.key, "header", None, 0, pack.FILE_HEADER.size, "the pack's first bytes differ"))
+    try:
+        entries = read_footer(store, entry)
+    except IntegrityError as error:
+        entries = []
+        end = max((ref.offset + ref.length for ref in rows), default=0)
+        found.append(Damage(entry.key, "footer", None, end, entry.size_bytes - end, str(error)))
+        for line in index_pack(store, entry).findings if not rows else []:
+            found.append(Damage(entry.key, "object", None, 0, entry.size_bytes, line))
+    at = pack.FILE_HEADER.size
+    for each in entries:
+        if pack.parse_frame(window.read(at, each.offset - at), at) != each:
+            said = f"the frame of blob {each.sha256} is damaged: it cannot be rebuilt without the footer"
+            found.append(Damage(entry.key, "frame", None, at, each.offset - at, said))
+        if window.checksums(each.offset, each.length) != (each.crc32c, each.sha256):
+            found.append(_payload(entry.key, each.sha256, each.offset, each.length))
+        at = each.offset + each.length
+    if entries and window.read(entry.size_bytes - pack.TRAILER.size, pack.TRAILER.size) != _trailer(store, entry):
+        found.append(Damage(entry.key, "footer", None, at, entry.size_bytes - at, "the pack's trailer differs"))
+    known = {(each.sha256, each.offset, each.length, each.crc32c) for each in entries}
+    for ref in rows:
+        if (ref.sha256, ref.offset, ref.length, ref.crc32c) in known:
+            continue
+        if window.checksums(ref.offset, ref.length) != (ref.crc32c, ref.sha256):
+            found.append(_payload(entry.key, ref.sha256, ref.offset, ref.length))
+        elif entries:
+            said = f"the row of blob {ref.sha256} says what the pack does not"
+            found.append(Damage(entry.key, "row", ref.sha256, ref.offset, ref.length, said))
+    return found
+
+
+def _payload(key: str, sha256: str, offset: int, length: int) -> Damage:
+    return Damage(key, "payload", sha256, offset, length, f"blob {sha256} is not what was written")
+
+
+def _trailer(store: ObjectStore, entry: ObjectInfo) -> bytes:
+    """The trailer as it was written, padding too."""
+    size = pack.TRAILER.size
+    read = pack.parse_trailer(store.get_range(entry.key, entry.size_bytes - size, size), entry.size_bytes)
+    return pack.TRAILER.pack(*read, pack.VERSION, 0, pack.END_MAGIC)
+
+
+def _large(store: ObjectStore, entry: ObjectInfo, rows: Sequence[BlobRef]) -> list[Damage]:
+    sha256 = entry.key.rsplit("/", 1)[-1]
+    found: list[Damage] = []
+    if Window(store, entry).checksums(0, entry.size_bytes)[1] != sha256:
+        found.append(_payload(entry.key, sha256, 0, entry.size_bytes))
+    try:
+        ref, _ = parse_about(store.get(about_key(entry.key)), entry.key)
+        if (ref.sha256, ref.size_bytes) != (sha256, entry.size_bytes):
+            raise IntegrityError("the description is that of another blob")
+    except (IntegrityError, NotFound) as error:
+        said = f"type and device of blob {sha256} are lost but for its row: {error}"
+        found.append(Damage(about_key(entry.key), "description", None, 0, 0, said))
+    for row in rows:
+        if (row.sha256, row.offset, row.length) != (sha256, 0, entry.size_bytes):
+            said = f"the row of blob {row.sha256} says what the object does not"
+            found.append(Damage(entry.key, "row", row.sha256, 0, entry.size_bytes, said))
+    return found
