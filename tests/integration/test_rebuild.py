@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli import Invocation, cli
-from jobs.store import rebuild_index
+from jobs.upkeep import rebuild_index
 from lake.schema import BLOBS
 from lake.store import index as store_index
 from lake.store import rebuild as store_rebuild
