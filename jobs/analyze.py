@@ -58,15 +58,17 @@ def analyze_all(
     """Run analyses, recorded as a run, and return the verb's document."""
     import time
 
-    from jobs.context import utc_now
+    from jobs.context import recorded, utc_now
     from jobs.progress import Progress
+    from lake.analysis.registry import ANALYSES
     from lake.analysis.runner import analyze
-    from lake.catalog.runs import record_run
 
+    names = list(names)
+    exclusive = [f"analysis {name}" for name in names or ANALYSES]
     started = time.monotonic()
     with (
         Progress("analyze", unit="results", quiet=invocation.json) as progress,
-        record_run(job.tables, job.store, "analyze", invocation.argv, utc_now) as run,
+        recorded(job, invocation, "analyze", exclusive=exclusive) as run,
     ):
         plan = make_plan(job, names, run.run_id)
         report = analyze(

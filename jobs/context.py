@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from jobs.cli import Invocation
+    from lake.catalog.runs import RunRecord
     from lake.engine import Engine
 
 
@@ -80,6 +82,28 @@ _keep_pandas_out()  # before a verb imports what looks for pandas as it is impor
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+@contextlib.contextmanager
+def recorded(
+    job: Job, invocation: Invocation, verb: str, *, exclusive: Sequence[str] = (), leased: bool = True
+) -> Iterator[RunRecord]:
+    """Run a block as a recorded run, alone among runs that name one of the same things in ``exclusive``.
+
+    Not ``leased`` is what collects garbage, which would wait for itself.
+    """
+    from lake.catalog.runs import record_run
+    from lake.store.lock import exclusive as locked
+
+    def waits(holder: object) -> None:
+        print(f"lake: waiting for {holder}", file=sys.stderr, flush=True)
+
+    store = job.store if leased else None
+    with (
+        locked(job.store, exclusive, utc_now, waits),
+        record_run(job.tables, store, verb, invocation.argv, utc_now) as run,
+    ):
+        yield run
 
 
 class Engines:

@@ -62,15 +62,14 @@ def ingest_source(job: Job, invocation: Invocation, plan: IngestPlan, engines: E
     """Ingest one source, recorded as a run, and return the verb's document."""
     import time
 
-    from jobs.context import utc_now
+    from jobs.context import recorded, utc_now
     from jobs.progress import Progress
-    from lake.catalog.runs import record_run
     from lake.ingest.run import ingest
 
     started = time.monotonic()
     with (
         Progress("ingest", quiet=invocation.json) as progress,
-        record_run(job.tables, job.store, "ingest", invocation.argv, utc_now) as run,
+        recorded(job, invocation, "ingest", exclusive=[f"ingest of {plan.context.connector.source}"]) as run,
     ):
         report = ingest(
             plan,

@@ -119,15 +119,14 @@ def build_library(
     """Build one library, recorded as a run, and return the verb's document."""
     import time
 
-    from jobs.context import utc_now
-    from lake.catalog.runs import record_run
+    from jobs.context import recorded
     from lake.library.build import build
 
     spec = find_theme(job, name)
     started = time.monotonic()
     if dry_run:
         return build(engines.spark, job.tables, spec, "dry-run", dry_run=True).document()
-    with record_run(job.tables, job.store, "library build", invocation.argv, utc_now) as run:
+    with recorded(job, invocation, "library build", exclusive=[f"build of library {name}"]) as run:
 
         def spark() -> SparkSession:
             run.engine = "spark"

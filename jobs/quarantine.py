@@ -122,13 +122,14 @@ def _ingest_again(
     job: Job, invocation: Invocation, engines: Engines, failed: list[Row], document: dict[str, Any]
 ) -> None:
     from connectors import connect
-    from jobs.context import utc_now
+    from jobs.context import recorded, utc_now
     from jobs.ingest import plan_for, source_options
-    from lake.catalog.runs import record_run
     from lake.ingest.commit import RunFacts
-    from lake.ingest.retry import Retry, retry_ingest
+    from lake.ingest.retry import Retry, open_failures, retry_ingest
 
-    with record_run(job.tables, job.store, "quarantine retry", invocation.argv, utc_now) as run:
+    exclusive = ["quarantine retry", *{f"ingest of {row['source']}" for row in failed}]
+    with recorded(job, invocation, "quarantine retry", exclusive=exclusive) as run:
+        failed = open_failures(job.tables)  # another retry may have been waited for
         retry = Retry(
             store=job.store,
             tables=job.tables,

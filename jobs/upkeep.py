@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli import Invocation
@@ -29,7 +29,13 @@ def compact_store(job: Job, invocation: Invocation, engines: Engines, *, dry_run
         )
 
     return _recorded(
-        job, invocation, "compact", work, lambda r: (r.blobs_moved, r.blobs_moved, r.damaged, r.bytes_moved), dry_run
+        job,
+        invocation,
+        "compact",
+        work,
+        lambda r: (r.blobs_moved, r.blobs_moved, r.damaged, r.bytes_moved),
+        dry_run,
+        exclusive=["compaction"],
     )
 
 
@@ -78,7 +84,9 @@ def scrub_store(
         scrub = Scrub(job.store, job.tables, run_id, utc_now(), timedelta(days=max_age_days), other, repair)
         return scrub_objects(scrub, engines.started, lambda r: told(r.objects, r.bytes))
 
-    return _recorded(job, invocation, "scrub", work, lambda r: (r.objects, r.blobs, r.damaged, r.bytes), False)
+    return _recorded(
+        job, invocation, "scrub", work, lambda r: (r.objects, r.blobs, r.damaged, r.bytes), False, exclusive=["scrub"]
+    )
 
 
 def rebuild_index(job: Job, invocation: Invocation, *, dry_run: bool = False) -> dict[str, Any]:
@@ -88,7 +96,15 @@ def rebuild_index(job: Job, invocation: Invocation, *, dry_run: bool = False) ->
     def work(told: Told, run_id: str) -> Any:
         return rebuild_blobs(job.store, job.tables, dry_run=dry_run, progress=lambda r: told(r.blobs, r.bytes))
 
-    return _recorded(job, invocation, "rebuild", work, lambda r: (r.blobs, r.added, r.damaged, r.bytes), dry_run)
+    return _recorded(
+        job,
+        invocation,
+        "rebuild",
+        work,
+        lambda r: (r.blobs, r.added, r.damaged, r.bytes),
+        dry_run,
+        exclusive=["rebuild"],
+    )
 
 
 def maintain(
@@ -110,7 +126,7 @@ def maintain(
         after = sum(table.files_after for table in report.tables.values())
         return before, after, 0, sum(table.bytes_after for table in report.tables.values())
 
-    merged = _recorded(job, invocation, "tables", work, counts, dry_run)
+    merged = _recorded(job, invocation, "tables", work, counts, dry_run, exclusive=["upkeep of the tables"])
     collected = collect_garbage(job, invocation, hold_hours, dry_run=dry_run)
     return {
         "tables": {name: vars(table) for name, table in merged["tables"].items()},
@@ -133,6 +149,7 @@ def _recorded(
     dry_run: bool,
     *,
     leased: bool = True,
+    exclusive: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run a verb of the store with progress and, unless it only looks, a record; the document is its report's fields.
 
@@ -141,16 +158,15 @@ def _recorded(
     import contextlib
     import time
 
-    from jobs.context import utc_now
+    from jobs.context import recorded
     from jobs.progress import Progress
-    from lake.catalog.runs import record_run
 
     started = time.monotonic()
     with (
         Progress(verb, quiet=invocation.json) as progress,
         contextlib.nullcontext()
         if dry_run
-        else record_run(job.tables, job.store if leased else None, f"store {verb}", invocation.argv, utc_now) as run,
+        else recorded(job, invocation, f"store {verb}", exclusive=exclusive, leased=leased) as run,
     ):
         report = work(lambda done, size_bytes: progress.update(done, None, size_bytes), run.run_id if run else "")
         if run:

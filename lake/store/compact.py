@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from lake.engine.base import Engine
 from lake.errors import IntegrityError
 from lake.model import BlobRef
-from lake.rewrite import update_rows
+from lake.rewrite import rewrite, update_rows
 from lake.schema import FILE
 from lake.store.blobs import REF_COLUMNS
 from lake.store.objects import ObjectStore
@@ -74,6 +74,8 @@ class CompactReport:
     written: int = 0
     blobs_moved: int = 0
     bytes_moved: int = 0
+    twins: int = 0
+    """Rows dropped of contents that two runs stored at once: the first stays."""
     damaged: int = 0
     """Blobs that are not what was written: they stay where they are."""
     findings: list[str] = field(default_factory=list)
@@ -92,9 +94,12 @@ def compact(
     progress: Callable[[CompactReport], None] = lambda report: None,
 ) -> CompactReport:
     """Rewrite the packs that are small or have many dead bytes, a wave of tasks at a time."""
+    twins = set() if dry_run else twin_rows(tables)
+    if twins:
+        drop_rows(tables, twins)
     uses = pack_uses(context.store, tables)
     groups = groups_of(uses, context.target_bytes)
-    report = CompactReport(packs=len(uses))
+    report = CompactReport(packs=len(uses), twins=len(twins))
     if dry_run:
         report.rewritten = sum(len(group) for group in groups)
         report.bytes_moved = sum(use.live_bytes for group in groups for use in group)
@@ -106,6 +111,30 @@ def compact(
         progress(report)
     refresh_files(tables)
     return report
+
+
+def twin_rows(tables: Tables) -> set[tuple[str, str]]:
+    """Content and place of every row but the first of its content."""
+    import duckdb
+
+    with duckdb.connect(":memory:") as db:
+        db.register("blobs", tables.dataset("blobs"))
+        rows = db.execute(
+            "SELECT sha256, pack_uri FROM (SELECT sha256, pack_uri, row_number() OVER (PARTITION BY sha256"
+            " ORDER BY first_seen_at_utc, arrival_id, pack_uri) AS place FROM blobs) WHERE place > 1"
+        ).fetchall()
+    return set(rows)
+
+
+def drop_rows(tables: Tables, rows: set[tuple[str, str]]) -> int:
+    """Delete the rows of ``blobs`` with these contents at these places."""
+
+    def change(old: pa.Table) -> tuple[pa.Table, int]:
+        keys = zip(old.column("sha256").to_pylist(), old.column("pack_uri").to_pylist(), strict=True)
+        kept = old.filter(pa.array([key not in rows for key in keys], pa.bool_()))
+        return kept, old.num_rows - kept.num_rows
+
+    return rewrite(tables, "blobs", "sha256", sorted({sha256 for sha256, _ in rows}), change)
 
 
 def pack_uses(store: ObjectStore, tables: Tables) -> list[PackUse]:
