@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -41,7 +41,8 @@ def write_report(tables: Tables, store: ObjectStore, settings: Settings, output:
 
 def report_values(tables: Tables, store: ObjectStore, settings: Settings) -> dict[str, Any]:
     """Everything that the template names; each part is bounded."""
-    with Snapshot(tables) as snapshot:
+    with Sandbox(settings.limits) as sandbox, Snapshot(tables) as snapshot:
+        sandbox.start()
         groups, listed = report_data.quarantine(snapshot)
         return {
             "root": tables.root,
@@ -56,7 +57,7 @@ def report_values(tables: Tables, store: ObjectStore, settings: Settings) -> dic
             "buckets": BUCKETS,
             "gap_s": GAP_S,
             "wave_buckets": report_pictures.BUCKETS,
-            **_pictures(snapshot, tables, store, settings),
+            **_pictures(snapshot, tables, store, sandbox),
             "quarantine_groups": groups,
             "quarantine": listed,
             "libraries": report_data.libraries(snapshot),
@@ -64,10 +65,11 @@ def report_values(tables: Tables, store: ObjectStore, settings: Settings) -> dic
         }
 
 
-def _pictures(snapshot: Snapshot, tables: Tables, store: ObjectStore, settings: Settings) -> dict[str, Any]:
+def _pictures(snapshot: Snapshot, tables: Tables, store: ObjectStore, sandbox: Sandbox) -> dict[str, Any]:
     none = report_pictures.NOTHING
     there = {name.removeprefix("feature_") for name in snapshot.names if name.startswith("feature_")}
-    with Sandbox(settings.limits) as sandbox, Snapshot(tables, sampled=True) as sample:
+    sampled = bool(there & {"keyframes", "image_hash"})
+    with Snapshot(tables, sampled=True) if sampled else nullcontext(snapshot) as sample:
         return {
             "analysed": there,
             "keyframes": report_pictures.keyframes(snapshot, sample) if "keyframes" in there else none,

@@ -68,6 +68,10 @@ class Sandbox:
         self.children_started = 0
         self._child: _Child | None = None
 
+    def start(self) -> None:
+        """Start the child now, so that its imports go on while the caller does other work."""
+        self._started()
+
     def map(self, calls: Iterable[Call]) -> Iterator[Outcome]:
         """Outcomes in the order of the calls. The next calls are drawn while the child works on the first.
 
@@ -106,11 +110,17 @@ class Sandbox:
 
     def _running(self, waiting: deque[Call]) -> _Child:
         """The child; a fresh one is sent what was waiting, less the last call, which the caller sends."""
+        if self._child is not None:
+            return self._child
+        child = self._started()
+        for call in list(waiting)[:-1]:
+            child.send(call)
+        return child
+
+    def _started(self) -> _Child:
         if self._child is None:
             self._child = _Child(self.limits, self.functions)
             self.children_started += 1
-            for call in list(waiting)[:-1]:
-                self._child.send(call)
         return self._child
 
     def _answer(self, waiting: deque[Call]) -> Outcome:
