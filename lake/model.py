@@ -62,7 +62,8 @@ class BlobRef:
     offset: int
     length: int
     codec: str
-    crc32c: int
+    crc32c: int | None
+    """None in what a FILE reference leads to, which has the sha256 alone."""
     content_type: str
 
 

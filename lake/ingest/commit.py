@@ -69,16 +69,17 @@ class RunFacts:
     now: datetime
 
 
-def sizes_stored(tables: Tables, sizes: Iterable[int], limit: int) -> set[str]:
-    """Contents stored already that have one of these sizes: what executors need not store again.
+def sizes_stored(tables: Tables, sizes: Iterable[int], limit: int) -> dict[str, int]:
+    """Contents stored already that have one of these sizes, with it: what executors need not store again.
 
-    An empty set beyond ``limit`` contents: then executors store anew and the commit drops what was there.
+    None beyond ``limit`` contents: then executors store anew and the commit drops what was there.
     """
     wanted = pc.field("size_bytes").isin(pa.array(sorted(set(sizes)), pa.int64()))
     dataset = tables.dataset("blobs")
     if dataset.count_rows(filter=wanted) > limit:
-        return set()
-    return set(dataset.to_table(columns=["sha256"], filter=wanted).column(0).to_pylist())
+        return {}
+    found = dataset.to_table(columns=["sha256", "size_bytes"], filter=wanted)
+    return dict(zip(found.column("sha256").to_pylist(), found.column("size_bytes").to_pylist(), strict=True))
 
 
 def present(

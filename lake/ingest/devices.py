@@ -17,6 +17,7 @@ from lake.ingest.attribution import TIME_GROUPS
 from lake.model import Device
 
 _KNOWN = tuple(field.name for field in fields(Device))
+MAX_ID_BYTES = 255
 _DEVICE = TypeAdapter(Device)
 
 
@@ -64,6 +65,10 @@ def _device(values: dict[str, Any], path: Path) -> Device:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"{path}: {where}: {first['msg']}.") from error
+    if not 0 < len(device.id.encode("utf-8", "replace")) <= MAX_ID_BYTES:
+        raise SettingsError(
+            f"{path}: id: a device's id has 1 to {MAX_ID_BYTES} bytes: a pack has room for no more."
+        )
     _check_pattern(device, path)
     return device
 

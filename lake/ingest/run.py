@@ -171,9 +171,12 @@ def land(
     """
     sizes = {arrival.size_bytes for arrival in wave}
     known = sizes_stored(plan.tables, sizes, MAX_STORED_CANDIDATES)
-    known |= {sha256 for sha256, size_bytes in (before or {}).items() if size_bytes in sizes}
-    stored = frozenset(known)
-    tasks = [pickle.dumps(IngestTask(tuple(part), stored)) for part in cut(wave, engine.slots, plan.task_bytes)]
+    known |= {sha256: size_bytes for sha256, size_bytes in (before or {}).items() if size_bytes in sizes}
+    tasks = []
+    for part in cut(wave, engine.slots, plan.task_bytes):
+        its_sizes = {arrival.size_bytes for arrival in part}
+        stored = frozenset(sha256 for sha256, size_bytes in known.items() if size_bytes in its_sizes)
+        tasks.append(pickle.dumps(IngestTask(tuple(part), stored)))
     landings = [LANDINGS.empty_table()]
     for output in engine.run(tasks, functools.partial(run_ingest_task, plan.context)):
         part = pa.table(pickle.loads(output), schema=LANDINGS)  # noqa: S301  (made by this run's own executors)

@@ -15,6 +15,7 @@ checksum is CRC-32C (Castagnoli, RFC 3720 appendix B.4).
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ def file_header() -> bytes:
     return FILE_HEADER.pack(FILE_MAGIC, VERSION, 0)
 
 
+@functools.lru_cache(4096)
 def short_name(name: str | None) -> str | None:
     """A name as a pack holds it: at most 255 bytes of UTF-8, whole characters; the empty one is no name."""
     encoded = (name or "").encode("utf-8", "replace")[:MAX_NAME_BYTES]
@@ -86,16 +88,16 @@ def short_name(name: str | None) -> str | None:
 
 
 def frame_header(
-    at: int, payload: bytes, size_bytes: int, sha256: str, codec: str, content_type: str, device: str | None
+    at: int, length: int, crc: int, size_bytes: int, sha256: str, codec: str, content_type: str, device: str | None
 ) -> bytes:
-    """The bytes before a payload, for a frame that begins ``at`` bytes into the pack."""
+    """The bytes before a payload of this length and CRC-32C, for a frame that begins ``at`` bytes into the pack."""
     kind = (short_name(content_type) or "").encode()
     name = (short_name(device) or "").encode()
     fixed = FRAME.pack(
         FRAME_MAGIC,
-        len(payload),
+        length,
         size_bytes,
-        crc32c(payload),
+        crc,
         bytes.fromhex(sha256),
         CODECS[codec],
         len(kind),

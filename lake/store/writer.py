@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,21 +48,16 @@ class PackWriter:
             )
         if self._written >= self.target_bytes or len(self._entries) >= pack.MAX_BLOBS:
             self.flush()
-        with self._room():
+        kind, device = pack.short_name(content_type) or "", pack.short_name(device_id)
+        crc = pack.crc32c(data)
+        try:
             out = self._file or self._start()
-            header = pack.frame_header(self._written, data, len(data), sha256, "raw", content_type, device_id)
+            header = pack.frame_header(self._written, len(data), crc, len(data), sha256, "raw", kind, device)
             out.write(header)
             out.write(data)
-        entry = pack.Entry(
-            sha256,
-            self._written + len(header),
-            len(data),
-            len(data),
-            pack.crc32c(data),
-            "raw",
-            pack.short_name(content_type) or "",
-            pack.short_name(device_id),
-        )
+        except OSError as error:
+            raise self._no_room(error) from error
+        entry = pack.Entry(sha256, self._written + len(header), len(data), len(data), crc, "raw", kind, device)
         self._entries.append(entry)
         self._written += len(header) + len(data)
         return blob_ref(self._key, entry)
@@ -90,9 +83,11 @@ class PackWriter:
         """Finish, upload and verify the open pack."""
         if self._file is None:
             return
-        with self._room():
+        try:
             self._file.write(pack.footer_and_trailer(self._entries, self._written))
             self._file.close()
+        except OSError as error:
+            raise self._no_room(error) from error
         size_bytes = self._path.stat().st_size
         self.store.put(self._key, self._path)
         self._path.unlink()
@@ -112,12 +107,8 @@ class PackWriter:
         self._written = pack.FILE_HEADER.size
         return self._file
 
-    @contextmanager
-    def _room(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreError(f"no pack can be spooled in {self.staging_dir}: {error.strerror or error}") from error
+    def _no_room(self, error: OSError) -> StoreError:
+        return StoreError(f"no pack can be spooled in {self.staging_dir}: {error.strerror or error}")
 
     def _verify(self, size_bytes: int) -> None:
         """Read back what ends the pack: a lost part or a cut upload shows there."""

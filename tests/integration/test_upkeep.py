@@ -15,9 +15,9 @@ import pytest
 
 from jobs.cli import Invocation
 from jobs.upkeep import maintain
-from lake.catalog.read import open_content
+from lake.catalog.read import open_content, open_recording
 from lake.engine import Engine
-from lake.errors import IntegrityError, LakeError, PolicyRefused
+from lake.errors import IntegrityError, LakeError, NotFound, PolicyRefused
 from lake.rewrite import delete_rows
 from lake.store.blobs import stored_blobs
 from lake.store.compact import CompactContext, compact
@@ -292,6 +292,24 @@ def test_gc_leaves_what_readers_of_older_versions_need(lake: Lake, tmp_path: Pat
         assert lake.job.store.get_range(row["pack_uri"], row["offset"], row["length"]) == contents[sha256]
     assert lake.gc(0.0)["deleted"] == len(old), "nobody reads, and nothing is to be held"
     all_read(lake, contents)
+
+
+def test_references_of_old_lead_to_where_the_content_lies_now(lake: Lake, tmp_path: Path) -> None:
+    """An asset's row is followed without a table; when its pack is gone the table of blobs is asked."""
+    contents = fill(lake, tmp_path / "in", runs=3)
+    rows = lake.rows("assets")
+    nowhere = Tables(str(tmp_path / "nowhere"))
+    for row in rows:
+        with open_recording(nowhere, lake.job.store, row) as stream:
+            assert stream.read() == contents[row["sha256"]]
+    lake.compact()
+    age(lake)
+    lake.gc(0.0)
+    for row in rows:
+        with open_recording(lake.job.tables, lake.job.store, row) as stream:
+            assert stream.read() == contents[row["sha256"]]
+        with pytest.raises(NotFound):
+            open_recording(nowhere, lake.job.store, row)
 
 
 def test_gc_waits_for_running_readers_and_writers(lake: Lake, tmp_path: Path) -> None:

@@ -20,7 +20,13 @@ DETERMINISTIC = settings(
     derandomize=True, max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 
-PACK = pack.file_header() + pack.frame_header(8, b"inner", 5, sha256_of(b"inner"), "raw", "text/plain", "nested")
+
+def frame(at: int, data: bytes, kind: str, device: str | None) -> bytes:
+    """A frame header at a place, without its payload."""
+    return pack.frame_header(at, len(data), pack.crc32c(data), len(data), sha256_of(data), "raw", kind, device)
+
+
+PACK = pack.file_header() + frame(8, b"inner", "text/plain", "nested")
 CONTENTS = st.one_of(
     st.just(b""),
     st.binary(max_size=200),
@@ -78,8 +84,7 @@ def test_names_are_cut_to_whole_characters(name: str) -> None:
         assert short == whole
     else:
         assert len((short + whole[len(short)]).encode()) > 255
-    frame = pack.frame_header(7, b"", 0, sha256_of(b""), "raw", name, name)
-    entry = pack.parse_frame(frame, 7)
+    entry = pack.parse_frame(frame(7, b"", name, name), 7)
     assert entry is not None
     assert (entry.content_type, entry.device_id) == (short, short or None)
 
@@ -92,6 +97,6 @@ def test_any_bytes_are_a_frame_or_none(data: bytes, at: int) -> None:
 
 
 def test_a_frame_is_one_at_its_own_place_only() -> None:
-    frame = pack.frame_header(1000, b"x", 1, sha256_of(b"x"), "raw", "text/plain", None)
-    assert pack.parse_frame(frame, 1000) is not None
-    assert all(pack.parse_frame(frame, at) is None for at in range(2000) if at != 1000)
+    header = frame(1000, b"x", "text/plain", None)
+    assert pack.parse_frame(header, 1000) is not None
+    assert all(pack.parse_frame(header, at) is None for at in range(2000) if at != 1000)

@@ -52,6 +52,8 @@ def test_a_file_may_hold_several_devices(tmp_path: Path) -> None:
         (CAM + "\nclock_ofset_s: 1", "'clock_ofset_s': did you mean 'clock_offset_s'"),
         ("id: x", "kind"),
         ("id: 7\nkind: camera", "id"),
+        ("id: ''\nkind: camera", "id"),
+        (f"id: {'x' * 256}\nkind: camera", "255 bytes"),
         ("id: x\nkind: camera\nclock_offset_s: soon", "clock_offset_s"),
         ("id: x\nkind: camera\nsource_class: percepton", "perception"),
         ("id: x\nkind: camera\ncaptured_at_pattern: '('", "no regular expression"),
