@@ -66,9 +66,7 @@ def _device(values: dict[str, Any], path: Path) -> Device:
         where = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"{path}: {where}: {first['msg']}.") from error
     if not 0 < len(device.id.encode("utf-8", "replace")) <= MAX_ID_BYTES:
-        raise SettingsError(
-            f"{path}: id: a device's id has 1 to {MAX_ID_BYTES} bytes: a pack has room for no more."
-        )
+        raise SettingsError(f"{path}: id: a device's id has 1 to {MAX_ID_BYTES} bytes: a pack has room for no more.")
     _check_pattern(device, path)
     return device
 

@@ -57,7 +57,7 @@ class Lake:
         names = [n for n in self.job.tables.names() if n not in ("runs", "run_stages")]
         return {name: self.job.tables.open(name).version() for name in names}
 
-    def read(self, recording: str) -> bytes:
+    def read(self, recording: str | dict[str, Any]) -> bytes:
         with open_recording(self.job.tables, self.job.store, recording) as stream:
             return stream.read()
 
