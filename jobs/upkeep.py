@@ -36,6 +36,7 @@ def compact_store(job: Job, invocation: Invocation, engines: Engines, *, dry_run
         lambda r: (r.blobs_moved, r.blobs_moved, r.damaged, r.bytes_moved),
         dry_run,
         exclusive=["compaction"],
+        engines=engines,
     )
 
 
@@ -72,6 +73,8 @@ def scrub_store(
     from datetime import timedelta
 
     from jobs.context import utc_now
+    from lake.catalog.affected import affected_by
+    from lake.catalog.create import require_lake
     from lake.store.objects import open_store
     from lake.store.scrub import Scrub
     from lake.store.scrub import scrub as scrub_objects
@@ -79,14 +82,26 @@ def scrub_store(
     if replica is not None and not repair:
         raise UsageError("--replica is where --repair restores from: say --repair too")
     other = open_store(replica, job.settings.s3) if replica else None
+    if other is not None:
+        require_lake(other)
 
     def work(told: Told, run_id: str) -> Any:
         scrub = Scrub(job.store, job.tables, run_id, utc_now(), timedelta(days=max_age_days), other, repair)
         return scrub_objects(scrub, engines.started, lambda r: told(r.objects, r.bytes))
 
-    return _recorded(
-        job, invocation, "scrub", work, lambda r: (r.objects, r.blobs, r.damaged, r.bytes), False, exclusive=["scrub"]
+    document = _recorded(
+        job,
+        invocation,
+        "scrub",
+        work,
+        lambda r: (r.objects, r.blobs, r.damaged, r.bytes),
+        False,
+        exclusive=["scrub"],
+        engines=engines,
     )
+    hurt = document.pop("hurt")
+    assets, libraries = affected_by(job.tables, hurt) if hurt else ([], [])
+    return {**document, "assets": assets, "libraries": libraries}
 
 
 def rebuild_index(job: Job, invocation: Invocation, *, dry_run: bool = False) -> dict[str, Any]:
@@ -150,6 +165,7 @@ def _recorded(
     *,
     leased: bool = True,
     exclusive: Sequence[str] = (),
+    engines: Engines | None = None,
 ) -> dict[str, Any]:
     """Run a verb of the store with progress and, unless it only looks, a record; the document is its report's fields.
 
@@ -170,6 +186,7 @@ def _recorded(
     ):
         report = work(lambda done, size_bytes: progress.update(done, None, size_bytes), run.run_id if run else "")
         if run:
+            run.engine = "+".join(sorted(engines.used)) if engines and engines.used else "none"
             rows_in, rows_out, rows_failed, size_bytes = counts(report)
             run.stage(
                 verb,

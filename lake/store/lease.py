@@ -33,6 +33,17 @@ def lease(store: ObjectStore, purpose: str, now: Callable[[], datetime], *, rene
         {"purpose": purpose, "host": socket.gethostname(), "pid": os.getpid(), "since_utc": now().isoformat()}
     ).encode()
     store.put(key, text)
+    try:
+        with renewed(store, key, text, renew_s):
+            yield
+    finally:
+        with contextlib.suppress(LakeError):
+            store.delete(key)
+
+
+@contextlib.contextmanager
+def renewed(store: ObjectStore, key: str, text: bytes, renew_s: float = RENEW_S) -> Iterator[None]:
+    """Write an object anew again and again while the block runs, so that its time tells that its writer lives."""
     over = threading.Event()
 
     def renew() -> None:
@@ -47,8 +58,6 @@ def lease(store: ObjectStore, purpose: str, now: Callable[[], datetime], *, rene
     finally:
         over.set()
         thread.join()
-        with contextlib.suppress(LakeError):
-            store.delete(key)
 
 
 def oldest_lease(store: ObjectStore, now: datetime) -> datetime | None:

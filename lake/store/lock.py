@@ -12,14 +12,13 @@ import hashlib
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from lake.errors import CommitConflict, LakeError, NotFound
-from lake.store.lease import CLOCKS_DIFFER, DEAD_AFTER, RENEW_S
+from lake.store.lease import CLOCKS_DIFFER, DEAD_AFTER, renewed
 from lake.store.objects import ObjectInfo, ObjectStore
 
 PREFIX = "locks"
@@ -70,20 +69,10 @@ def _one(
         {"what": name, "host": socket.gethostname(), "pid": os.getpid(), "since_utc": now().isoformat()}
     ).encode()
     key = _taken(store, folder, text, now, on_wait, wait)
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(RENEW_S):
-            with contextlib.suppress(LakeError):
-                store.put(key, text)
-
-    thread = threading.Thread(target=renew, name="lake-lock", daemon=True)
-    thread.start()
     try:
-        yield
+        with renewed(store, key, text):
+            yield
     finally:
-        over.set()
-        thread.join()
         with contextlib.suppress(LakeError):
             # Those of the dead below it first: as long as one is there, the next number is higher than it.
             for entry in store.list(folder):

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 
 from lake.engine.base import Engine
-from lake.errors import LakeError, NotFound
+from lake.errors import NotFound
 from lake.model import BlobRef, Row
 from lake.schema import QUARANTINE, SCRUBS
 from lake.store.about import SUFFIX
@@ -53,10 +52,8 @@ class ScrubReport:
     repaired: int = 0
     quarantined: int = 0
     findings: list[Row] = field(default_factory=list)
-    assets: list[str] = field(default_factory=list)
-    """Asset ids whose bytes cannot be read any more."""
-    libraries: list[str] = field(default_factory=list)
-    """Published library tables with rows of such contents."""
+    hurt: set[str] = field(default_factory=set)
+    """Contents that cannot be read any more."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,10 @@ def scrub(
     report = ScrubReport()
     fresh = _found_whole(job)
     due = _due(job, fresh, report)
-    hurt: list[Damage] = []
     while wave := _wave(due, engine):
-        hurt += _run_wave(job, engine(), wave, report)
+        hurt = _run_wave(job, engine(), wave, report)
+        report.hurt |= {damage.sha256 for damage in hurt if damage.sha256}
         progress(report)
-    _told(job, [damage.sha256 for damage in hurt if damage.sha256], report)
     return report
 
 
@@ -183,7 +179,8 @@ def _run_wave(job: Scrub, engine: Engine, wave: Sequence[list[Checked]], report:
                 }
             )
     if job.repair:
-        report.quarantined += _quarantine(job, hurt)
+        whole = {check["key"] for check in checks if not check["damages"]}
+        report.quarantined += _quarantine(job, hurt, whole)
     job.tables.append("scrubs", rows_table(checks, SCRUBS))
     return hurt
 
@@ -206,44 +203,39 @@ def _restored(store: ObjectStore, replica: ObjectStore, key: str) -> bool:
         return False
 
 
-def _quarantine(job: Scrub, hurt: Iterable[Damage]) -> int:
-    """A row for each blob that cannot be read any more; a blob that has one from an earlier scrub gets none."""
-    by_blob = {damage.sha256: damage for damage in hurt if damage.sha256}
-    if not by_blob:
-        return 0
-    wanted = (pc.field("stage") == STAGE) & pc.field("sha256").isin(sorted(by_blob))
-    known = job.tables.dataset("quarantine").to_table(columns=["sha256"], filter=wanted).column(0).to_pylist()
-    rows: list[Row] = [
-        {
-            "sha256": sha256,
-            "path": damage.key,
-            "stage": STAGE,
-            "error_class": "IntegrityError",
-            "message": damage.said,
-            "attempt": 1,
-            "run_id": job.run_id,
-            "at_utc": job.now,
-        }
-        for sha256, damage in sorted(by_blob.items())
-        if sha256 not in set(known)
-    ]
+def _quarantine(job: Scrub, hurt: Iterable[Damage], whole: set[str]) -> int:
+    """A row for each blob that cannot be read any more, unless it has one, and one that says it is mended for each that
+    can be read again; returns how many are new. ``whole`` are the keys of objects that were found so, or restored.
+    """
+    failed = {damage.sha256: damage for damage in hurt if damage.sha256}
+    known = _open_rows(job.tables)
+    rows = [_row(job, sha256, damage.key, damage.said, 1) for sha256, damage in failed.items() if sha256 not in known]
+    new = len(rows)
+    for sha256, (key, attempt) in known.items():
+        if key in whole and sha256 not in failed:
+            mended = _row(job, sha256, key, "read whole again by a later scrub", attempt + 1)
+            rows.append({**mended, "error_class": None})
     job.tables.append("quarantine", rows_table(rows, QUARANTINE))
-    return len(rows)
+    return new
 
 
-def _told(job: Scrub, hurt: list[str], report: ScrubReport) -> None:
-    """Which assets and published libraries are affected."""
-    from lake.library.catalog import published_tables
+def _open_rows(tables: Tables) -> dict[str, tuple[str, int]]:
+    """Object and attempt of each blob that earlier scrubs quarantined and none mended."""
+    last: dict[str, Row] = {}
+    for row in tables.dataset("quarantine").to_table(filter=pc.field("stage") == STAGE).to_pylist():
+        if row["sha256"] not in last or row["attempt"] > last[row["sha256"]]["attempt"]:
+            last[row["sha256"]] = row
+    return {sha256: (row["path"], row["attempt"]) for sha256, row in last.items() if row["error_class"]}
 
-    if not hurt:
-        return
-    wanted: Any = pc.field("sha256").isin(sorted(set(hurt)))
-    assets = job.tables.dataset("assets").to_table(columns=["asset_id"], filter=wanted)
-    report.assets = sorted(assets.column(0).to_pylist())
-    for name, version in published_tables(job.tables).items():
-        try:
-            table = job.tables.dataset(name, version)
-        except LakeError:
-            continue
-        if "sha256" in table.schema.names and table.count_rows(filter=wanted):
-            report.libraries.append(name)
+
+def _row(job: Scrub, sha256: str, key: str, said: str, attempt: int) -> Row:
+    return {
+        "sha256": sha256,
+        "path": key,
+        "stage": STAGE,
+        "error_class": "IntegrityError",
+        "message": said,
+        "attempt": attempt,
+        "run_id": job.run_id,
+        "at_utc": job.now,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ import pytest
 
 from jobs.cli import Invocation
 from jobs.upkeep import maintain
+from lake.catalog.query import local_sql
 from lake.catalog.read import open_content, open_recording
 from lake.engine import Engine
 from lake.errors import IntegrityError, LakeError, NotFound, PolicyRefused
@@ -27,6 +29,7 @@ from lake.store.objects import FolderStore
 from lake.store.stat import stat
 from lake.tables import Tables
 from tests.support.lakes import Lake, OneEngine, new_lake
+from tests.support.minio import MinioServer
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -415,6 +418,14 @@ def test_what_is_hurt_is_restored_from_a_replica_or_quarantined(lake: Lake, tmp_
     assert (mended["damaged"], mended["repaired"]) == (1, 1)
     all_read(lake, contents)
     assert lake.scrub()["damaged"] == 0
+    assert local_sql(lake.job.tables, "SELECT * FROM quarantine_open").num_rows == 0, "mended, and no more in the way"
+
+
+def test_a_replica_that_is_none_is_told_before_anything_is_read(lake: Lake, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for replica in (tmp_path / "nowhere", tmp_path / "empty"):
+        with pytest.raises(NotFound, match=replica.name):
+            lake.scrub(repair=True, replica=str(replica))
 
 
 def test_scrub_names_what_is_missing(lake: Lake, tmp_path: Path) -> None:
@@ -437,5 +448,25 @@ def test_upkeep_merges_files_and_keeps_every_row(lake: Lake, tmp_path: Path) -> 
     assert tables["arrivals"]["files_after"] == 1
     assert sorted(map(str, lake.rows("arrivals"))) == before["arrivals"]
     assert sorted(map(str, lake.rows("quarantine"))) == before["quarantine"]
+    all_read(lake, contents)
+    assert lake.ingest(tmp_path / "in")["arrivals"] == 0
+
+
+def test_the_same_on_a_bucket(
+    minio: MinioServer, bucket: str, local_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in minio.environ().items():
+        monkeypatch.setenv(name, value)
+    lake = new_lake(f"s3://{bucket}/city", local_engine)
+    contents = fill(lake, tmp_path / "in", runs=3, each=10)
+    old = packs(lake)
+    assert lake.compact()["blobs_moved"] == len(contents)
+    assert lake.gc(HOURS)["deleted"] == 0
+    time.sleep(1.1)  # a bucket tells times in whole seconds
+    assert set(lake.gc(0.0)["keys"]) == old
+    assert list(lake.job.store.list("leases")) == list(lake.job.store.list("locks")) == []
+    report = maintain(lake.job, Invocation(json=True), OneEngine(lake.job, lake.engine), 1)
+    assert (report["compact"]["rewritten"], report["gc"]["deleted"]) == (0, 0)
+    assert (lake.scrub()["damaged"], lake.scrub()["blobs"]) == (0, len(contents))
     all_read(lake, contents)
     assert lake.ingest(tmp_path / "in")["arrivals"] == 0
