@@ -40,6 +40,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, local_engine: Engine) -> La
     lake.ingest(source(folder / "in"))
     lake.ingest(_later(folder / "in"))
     lake.analyze("document_text", "keyframes", "loudness", "image_hash")
+    lake.scrub()
     publish(lake.job.tables, "site_watch", "shots", pa.table({"asset_id": ["a", "b"], "start_s": [0.0, 1.5]}))
     publish(lake.job.tables, "Order", "group", ODD)
     return lake

@@ -164,7 +164,8 @@ def test_spark_drivers_and_an_embedded_writer_lose_nothing(minio: MinioServer, b
         assert [each.result() for each in done] == ["done\n"] * WRITERS
     expected = [f"spark{writer}-{n}" for writer in range(WRITERS) for n in range(APPENDS)] + embedded
     assert sorted(ids_of(tables, table)) == sorted(expected)
-    commits = read_log(minio, root, tables.folder(table))
+    # Every so many commits the embedded writer merges small files too, which adds no row.
+    commits = [each for each in read_log(minio, root, tables.folder(table)) if each["operation"] != "OPTIMIZE"]
     assert len(commits) == 1 + WRITERS * APPENDS + len(embedded)
     transactions = [info["txnId"] for info in commits if "txnId" in info]
     assert len(set(transactions)) == len(transactions) == WRITERS * APPENDS
