@@ -124,19 +124,17 @@ def test_a_winner_knows_its_commit_when_the_answer_is_lost(
 
 
 @contextlib.contextmanager
-def spark_drivers(
-    root: str, table: str, environment: dict[str, str], writers: int = WRITERS, appends: int = APPENDS
-) -> Iterator[list[subprocess.Popen[str]]]:
+def spark_drivers(root: str, table: str, environment: dict[str, str]) -> Iterator[list[subprocess.Popen[str]]]:
     """Whole Spark drivers, started and ready to append."""
     drivers = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.support.race_driver", root, table, f"spark{n}", str(appends)],
+            [sys.executable, "-m", "tests.support.race_driver", root, table, f"spark{n}", str(APPENDS)],
             env={**os.environ, **environment, "PYTHONPATH": str(Path(__file__).parents[2])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for n in range(writers)
+        for n in range(WRITERS)
     ]
     try:
         for driver in drivers:
@@ -169,20 +167,6 @@ def test_spark_drivers_and_an_embedded_writer_lose_nothing(minio: MinioServer, b
     assert len(commits) == 1 + WRITERS * APPENDS + len(embedded)
     transactions = [info["txnId"] for info in commits if "txnId" in info]
     assert len(set(transactions)) == len(transactions) == WRITERS * APPENDS
-
-
-@pytest.mark.full
-@pytest.mark.timeout(900)
-def test_four_drivers_of_fifty_appends_lose_nothing(minio: MinioServer, bucket: str) -> None:
-    root, table = f"s3://{bucket}/city", "feature_race"
-    tables = tables_of(minio, root)
-    tables.create(table, IDS)
-    with spark_drivers(root, table, minio.environ(), 4, 50) as drivers, ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(append_all, drivers)) == ["done\n"] * 4
-    assert sorted(ids_of(tables, table)) == sorted(f"spark{writer}-{n}" for writer in range(4) for n in range(50))
-    commits = read_log(minio, root, tables.folder(table))
-    assert len({info["txnId"] for info in commits if "txnId" in info}) == 200
-    assert len(commits) == 201
 
 
 def command_lines() -> str:
