@@ -38,6 +38,9 @@ COMMITS = {
 HARMLESS = ("WARNING: Using incubator modules: ",)
 """Spark's own start option brings it, and no option of Java's turns it off."""
 
+WARNINGS = ("-Xlog:disable", "-Xlog:all=warning,cds*=off:stderr")
+"""The JVM warns on standard output, which belongs to the command; an archive it cannot use only costs time."""
+
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT"), "1")
 """One task is one core: libraries that start a thread per core would start slots × cores of them."""
 
@@ -190,7 +193,7 @@ def _give_keys(session: SparkSession, settings: Settings) -> None:
 
 
 def _java_options(settings: Settings, paths: list[str]) -> str:
-    options = ["-XX:+IgnoreUnrecognizedVMOptions", f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"]
+    options = ["-XX:+IgnoreUnrecognizedVMOptions", *WARNINGS, f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"]
     if settings.spark.short_jobs:
         options.append("-XX:TieredStopAtLevel=1")
     return " ".join(options + archive_option(settings.cache_dir, paths))

@@ -2,7 +2,8 @@
 
     python -m lake.jvm.archive [--s3]       makes it when it is missing or stale; --s3 is that of a root on S3
 
-The archive belongs to one JDK and one class path: its name carries both, so a stale one is never found.
+The archive belongs to one JDK and one class path, whose files the JVM knows by size and time: its name carries all of
+them, so a stale one is never found. Packages installed anew, or a new checkout, make it anew.
 """
 
 from __future__ import annotations
@@ -12,16 +13,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 
 def archive_path(cache: Path, jars: Sequence[str]) -> Path:
-    """Where the archive of this JDK and class path lies."""
+    """Where the archive of this JDK and class path lies: ``spark-PLACE-STATE.jsa``, one at a time for a place."""
     from lake.jvm.resolve import pyspark_folder
 
-    facts = [java_version(), version("pyspark"), str(pyspark_folder()), *sorted(jars)]
-    return cache / "cds" / f"spark-{hashlib.sha256('|'.join(facts).encode()).hexdigest()[:16]}.jsa"
+    shipped = pyspark_folder() / "jars"
+    place = [str(shipped), *sorted(jars)]
+    files = [(path, os.stat(path)) for path in (*jars, *sorted(str(entry) for entry in shipped.iterdir()))]
+    state = [java_version(), *(f"{path} {found.st_size} {found.st_mtime_ns}" for path, found in files)]
+    return cache / "cds" / f"spark-{_digest(place)}-{_digest(state)}.jsa"
+
+
+def _digest(facts: Sequence[str]) -> str:
+    return hashlib.sha256("|".join(facts).encode()).hexdigest()[:16]
 
 
 def archive_option(cache: Path, jars: Sequence[str]) -> list[str]:
@@ -62,6 +69,8 @@ def make(cache: Path, s3: bool) -> Path:
     )
     if partial.exists():
         partial.replace(path)
+        for stale in set(path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.jsa")) - {path}:
+            stale.unlink(missing_ok=True)
     return path
 
 

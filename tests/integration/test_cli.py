@@ -16,6 +16,10 @@ from typing import Any
 import pytest
 
 from jobs.cli import VERBS
+from lake.jvm.archive import archive_path
+from lake.jvm.resolve import folder, jars
+from lake.jvm.store_jar import STORE_JAR
+from lake.settings import cache_dir
 from tests.support.lakes import Lake
 from tests.support.minio import MinioServer
 
@@ -313,6 +317,23 @@ def test_data_to_stdout_the_rest_to_stderr(root: str) -> None:
 
 
 # --- being stopped
+
+
+def test_the_jvm_says_nothing_on_stdout(root: str, tmp_path: Path) -> None:
+    """It warns there of an archive that it cannot use: this one is of another class path."""
+    folder(tmp_path).mkdir()
+    for path in jars(cache_dir(), s3=False):
+        (folder(tmp_path) / path.name).symlink_to(path)
+    theirs, ours = (
+        archive_path(cache, [*(str(path) for path in jars(cache, s3=False)), str(STORE_JAR)])
+        for cache in (cache_dir(), tmp_path)
+    )
+    ours.parent.mkdir()
+    ours.symlink_to(theirs.resolve(strict=True))
+    environ = {**os.environ, "LAKE_CACHE": str(tmp_path)}
+    done = lake("--root", root, "--json", "sql", "--engine", "spark", "SELECT 1 AS one", environ=environ)
+    assert document(done)["rows"] == [{"one": 1}], done.stderr
+    assert not done.stderr
 
 
 def test_a_closed_pipe_is_quiet(root: str, filled: Lake) -> None:

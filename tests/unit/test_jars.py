@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from lake.errors import SettingsError
+from lake.jvm.archive import archive_path
 from lake.jvm.build import build
 from lake.jvm.resolve import fetch, folder, jars, read_lock, verify, wanted
 from lake.jvm.store_jar import STORE_JAR
@@ -85,3 +87,16 @@ def test_a_missing_jar_is_one_line_that_says_what_to_run(tmp_path: Path, s3: boo
 def test_hashes_of_the_lock_are_those_of_the_files() -> None:
     for jar, path in zip(wanted(s3=True), jars(cache_dir(), s3=True), strict=True):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == jar.sha256
+
+
+def test_the_archive_is_that_of_the_very_files(copied_cache: Path) -> None:
+    """The JVM refuses an archive of a class path whose files are newer, so such a one must not be found."""
+    own = copied_cache / "own.jar"
+    own.write_bytes(STORE_JAR.read_bytes())
+    os.utime(own, (1_000_000, 1_000_000))
+    before = archive_path(copied_cache, [str(own)])
+    assert archive_path(copied_cache, [str(own)]) == before
+    os.utime(own, (2_000_000, 2_000_000))
+    newer = archive_path(copied_cache, [str(own)])
+    assert newer != before
+    assert newer.name.rpartition("-")[0] == before.name.rpartition("-")[0], "it replaces that one"
