@@ -78,7 +78,7 @@ def analyze_all(
             lambda r: progress.update(r.recordings, r.recordings_total, r.bytes),
             retry,
         )
-        run.engine = "+".join(sorted(engines.used)) or "none"
+        run.engine = engines.said
         run.stage(
             "analyze",
             rows_in=report.recordings_total,

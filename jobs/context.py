@@ -93,6 +93,7 @@ def recorded(
     Not ``leased`` is what collects garbage, which would wait for itself.
     """
     from lake.catalog.runs import record_run
+    from lake.delta_errors import arrow_errors
     from lake.store.lock import exclusive as locked
 
     def waits(holder: object) -> None:
@@ -102,6 +103,7 @@ def recorded(
     with (
         locked(job.store, exclusive, utc_now, waits),
         record_run(job.tables, store, verb, invocation.argv, utc_now) as run,
+        arrow_errors(job.tables.root),
     ):
         yield run
 
@@ -131,6 +133,11 @@ class Engines:
             self._engines[name] = self._start(name)
         self.used.add(name)
         return self._engines[name]
+
+    @property
+    def said(self) -> str:
+        """The engines that were used, as the record of a run names them."""
+        return "+".join(sorted(self.used)) or "none"
 
     def _start(self, name: str) -> Engine:
         from lake.engine import LocalEngine, SparkEngine

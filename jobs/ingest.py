@@ -78,7 +78,7 @@ def ingest_source(job: Job, invocation: Invocation, plan: IngestPlan, engines: E
             utc_now,
             lambda r: progress.update(r.arrivals + r.landing, None, r.bytes + r.landing_bytes),
         )
-        run.engine = "+".join(sorted(engines.used)) or "none"
+        run.engine = engines.said
         run.stage(
             "ingest",
             rows_in=report.arrivals,

@@ -139,7 +139,7 @@ def _ingest_again(
             facts=RunFacts(run.run_id, utc_now()),
         )
         report = retry_ingest(retry, failed)
-        run.engine = "+".join(sorted(engines.used)) or "none"
+        run.engine = engines.said
         run.stage(
             "ingest",
             rows_in=report.tried,

@@ -126,15 +126,22 @@ def maintain(
     job: Job, invocation: Invocation, engines: Engines, hold_hours: int, *, dry_run: bool = False
 ) -> dict[str, Any]:
     """Packs first, so that the tables are merged once with all that changed; then what nothing leads to any more."""
+    import math
     import time
+    from datetime import timedelta
 
+    from jobs.context import utc_now
     from lake.catalog.maintain import maintain_tables
+    from lake.store.lease import horizon
 
     started = time.monotonic()
     compacted = compact_store(job, invocation, engines, dry_run=dry_run)
 
     def work(told: Told, run_id: str) -> Any:
-        return maintain_tables(job.tables, hold_hours, dry_run=dry_run, progress=lambda r: told(len(r.tables), 0))
+        # Files of the tables too are left to those at work: executors write some before the driver commits them.
+        at = utc_now()
+        held = math.ceil((at - horizon(job.store, at, timedelta(hours=hold_hours))) / timedelta(hours=1))
+        return maintain_tables(job.tables, held, dry_run=dry_run, progress=lambda r: told(len(r.tables), 0))
 
     def counts(report: Any) -> Counts:
         before = sum(table.files_before for table in report.tables.values())
@@ -186,7 +193,7 @@ def _recorded(
     ):
         report = work(lambda done, size_bytes: progress.update(done, None, size_bytes), run.run_id if run else "")
         if run:
-            run.engine = "+".join(sorted(engines.used)) if engines and engines.used else "none"
+            run.engine = engines.said if engines else "none"
             rows_in, rows_out, rows_failed, size_bytes = counts(report)
             run.stage(
                 verb,

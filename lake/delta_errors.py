@@ -1,4 +1,4 @@
-"""The seam to delta-rs: what its errors become."""
+"""The seam to delta-rs, and to Arrow where it reads what delta-rs names: what their errors become."""
 
 from __future__ import annotations
 
@@ -34,3 +34,18 @@ class delta_errors:
             raise StoreUnavailable(f"no answer from the store for {self.uri}: {said}") from error
         if isinstance(error, (DeltaError, OSError)):
             raise StoreError(f"table at {self.uri} cannot be used: {said}") from error
+
+
+class arrow_errors:
+    """Translates what Arrow raises of a bucket, which comes up wherever a table's dataset is read."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and "AWS Error" in str(error):
+            with delta_errors(self.root):
+                raise error

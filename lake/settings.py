@@ -119,6 +119,9 @@ class Settings(_Frozen):
             "AWS_ALLOW_HTTP": "true" if (self.s3.endpoint_url or "").startswith("http://") else None,
             "conditional_put": "etag",
             "timeout": f"{self.s3.request_timeout_s:g}s",
+            # Ten tries with the usual waits are over after two seconds: a server that restarts takes longer.
+            "backoff_config.init_backoff": "500ms",
+            "backoff_config.max_backoff": "1s",
         }
         return {key: value for key, value in given.items() if value is not None}
 

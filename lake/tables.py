@@ -108,8 +108,7 @@ class Tables:
 
     def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
         """A pyarrow dataset of one table; a bronze table that does not exist yet reads as empty."""
-        with delta_errors(self.uri(name)):
-            return self.open(name, version).to_pyarrow_dataset(filesystem=self.filesystem(name))
+        return self.dataset_of(name, self.open(name, version))
 
     def dataset_of(self, name: str, table: DeltaTable) -> ds.Dataset:
         """The dataset of a table that is open, at the version it was opened at."""
@@ -118,9 +117,7 @@ class Tables:
 
     def size_bytes(self, name: str, version: int | None = None) -> int:
         """Bytes of a table's data files, by its log: none is opened."""
-        with delta_errors(self.uri(name)):
-            sizes = self.open(name, version).get_add_actions(flatten=True)["size_bytes"].to_pylist()
-        return sum(sizes)
+        return sum(self.files(name, version))
 
     def filesystem(self, name: str) -> Any:
         """Arrow's own filesystem at a table. With delta-rs's, which calls Python from Arrow's threads, a process that
@@ -139,6 +136,7 @@ class Tables:
             endpoint_override=urlsplit(endpoint).netloc if endpoint else None,
             scheme=urlsplit(endpoint).scheme if endpoint else "https",
             force_virtual_addressing=False,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=10),
         )
         return fs.SubTreeFileSystem(uri.removeprefix("s3://"), s3)
 
@@ -220,10 +218,10 @@ class Tables:
                 commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES),
             )
 
-    def files(self, name: str) -> list[int]:
+    def files(self, name: str, version: int | None = None) -> list[int]:
         """Sizes of a table's data files, by its log."""
         with delta_errors(self.uri(name)):
-            sizes = self.open(name).get_add_actions(flatten=True)["size_bytes"].to_pylist()
+            sizes = self.open(name, version).get_add_actions(flatten=True)["size_bytes"].to_pylist()
         return [int(size) for size in sizes]
 
     def merge_files(self, name: str, order: Sequence[str] = ()) -> None:

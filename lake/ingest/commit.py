@@ -72,7 +72,7 @@ class RunFacts:
 def sizes_stored(tables: Tables, sizes: Iterable[int], limit: int) -> dict[str, int]:
     """Contents stored already that have one of these sizes, with it: what executors need not store again.
 
-    None beyond ``limit`` contents: then executors store anew and the commit drops what was there.
+    Nothing beyond ``limit`` contents: then executors store anew and the commit drops what was there.
     """
     wanted = pc.field("size_bytes").isin(pa.array(sorted(set(sizes)), pa.int64()))
     dataset = tables.dataset("blobs")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,6 +39,17 @@ def stored_blobs(blobs: ds.Dataset, contents: Iterable[str]) -> dict[str, Stored
         arrival_id = row.pop("arrival_id")
         found.setdefault(row["sha256"], StoredBlob(BlobRef(**row), arrival_id))
     return found
+
+
+@contextlib.contextmanager
+def asking(**tables: ds.Dataset) -> Iterator[Any]:
+    """A DuckDB connection that sees these datasets by name."""
+    import duckdb
+
+    with duckdb.connect(":memory:") as connection:
+        for name, dataset in tables.items():
+            connection.register(name, dataset)
+        yield connection
 
 
 def blob_row(ref: BlobRef, device_id: str | None, first_seen_at_utc: datetime | None, arrival_id: str | None) -> Row:

@@ -24,7 +24,7 @@ from lake.errors import IntegrityError
 from lake.model import BlobRef
 from lake.rewrite import rewrite, update_rows
 from lake.schema import FILE
-from lake.store.blobs import REF_COLUMNS
+from lake.store.blobs import REF_COLUMNS, asking
 from lake.store.objects import ObjectStore
 from lake.store.reader import scan
 from lake.store.writer import PackWriter
@@ -115,10 +115,7 @@ def compact(
 
 def twin_rows(tables: Tables) -> set[tuple[str, str]]:
     """Content and place of every row but the first of its content."""
-    import duckdb
-
-    with duckdb.connect(":memory:") as db:
-        db.register("blobs", tables.dataset("blobs"))
+    with asking(blobs=tables.dataset("blobs")) as db:
         rows = db.execute(
             "SELECT sha256, pack_uri FROM (SELECT sha256, pack_uri, row_number() OVER (PARTITION BY sha256"
             " ORDER BY first_seen_at_utc, arrival_id, pack_uri) AS place FROM blobs) WHERE place > 1"
@@ -139,11 +136,8 @@ def drop_rows(tables: Tables, rows: set[tuple[str, str]]) -> int:
 
 def pack_uses(store: ObjectStore, tables: Tables) -> list[PackUse]:
     """Every pack that ``blobs`` names and the store has."""
-    import duckdb
-
     sizes = {entry.key: entry.size_bytes for entry in store.list("packs")}
-    with duckdb.connect(":memory:") as db:
-        db.register("blobs", tables.dataset("blobs"))
+    with asking(blobs=tables.dataset("blobs")) as db:
         rows = db.execute(
             "SELECT pack_uri, count(*), sum(length), coalesce(min(device_id), '') FROM (SELECT DISTINCT pack_uri,"
             " \"offset\", length, device_id FROM blobs WHERE pack_uri LIKE 'packs/%') GROUP BY 1 ORDER BY 1"
@@ -254,11 +248,7 @@ def refresh_files(tables: Tables) -> int:
 
     Readers go by the checksum and never need this; it serves those who read the references with other tools.
     """
-    import duckdb
-
-    with duckdb.connect(":memory:") as db:
-        db.register("assets", tables.dataset("assets"))
-        db.register("blobs", tables.dataset("blobs"))
+    with asking(assets=tables.dataset("assets"), blobs=tables.dataset("blobs")) as db:
         stale = db.sql(
             "SELECT DISTINCT a.sha256, b.pack_uri AS uri, b.\"offset\" AS at, a.file['size'] AS size,"
             " a.file.content_type AS content_type, a.file.checksum AS checksum FROM assets a"

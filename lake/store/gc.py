@@ -19,7 +19,7 @@ import pyarrow as pa
 from lake.errors import PolicyRefused, StoreError
 from lake.rewrite import all_rewrites
 from lake.store.about import SUFFIX
-from lake.store.lease import dead_leases, oldest_lease
+from lake.store.lease import dead_leases, horizon
 from lake.store.objects import ObjectInfo, ObjectStore
 from lake.tables import Tables
 
@@ -61,16 +61,15 @@ def collect(
     Raises:
         PolicyRefused: the table of blobs is empty and the store is not: the table is what was lost.
     """
-    oldest = oldest_lease(store, now)
-    horizon = min(now - hold, oldest) if oldest else now - hold
-    report = GcReport(horizon_utc=horizon)
-    with _Referred(named_since(tables, horizon)) as referred:
+    since = horizon(store, now, hold)
+    report = GcReport(horizon_utc=since)
+    with _Referred(named_since(tables, since)) as referred:
         for listed in _listed(store):
             report.objects += len(listed)
             if listed and not referred.count:
                 raise PolicyRefused("the table of blobs is empty and the store is not: run `lake store rebuild` first")
             for entry in referred.orphans(listed):
-                _collect_one(store, entry, horizon, report, dry_run=dry_run)
+                _collect_one(store, entry, since, report, dry_run=dry_run)
             progress(report)
     if not dry_run:
         for key in dead_leases(store, now):
@@ -78,10 +77,10 @@ def collect(
     return report
 
 
-def _collect_one(store: ObjectStore, entry: ObjectInfo, horizon: datetime, report: GcReport, *, dry_run: bool) -> None:
+def _collect_one(store: ObjectStore, entry: ObjectInfo, since: datetime, report: GcReport, *, dry_run: bool) -> None:
     report.orphans += 1
     report.orphan_bytes += entry.size_bytes
-    if entry.modified_at_utc is None or entry.modified_at_utc > horizon:
+    if entry.modified_at_utc is None or entry.modified_at_utc > since:
         report.held += 1
         return
     if not dry_run:
@@ -99,15 +98,15 @@ def _listed(store: ObjectStore) -> Iterator[list[ObjectInfo]]:
         yield chunk
 
 
-def named_since(tables: Tables, horizon: datetime) -> list[ds.Dataset]:
+def named_since(tables: Tables, since: datetime) -> list[ds.Dataset]:
     """Versions of ``blobs`` that together name all that any version named which was current after the horizon.
 
     Rows are taken out by rewrites alone, so these are the newest version and the one before each of those.
     """
     table = tables.open("blobs")
     wanted = {int(table.version())}
-    since = [commit for commit in table.history() if commit["timestamp"] / 1000 >= horizon.timestamp()]
-    wanted |= {version - 1 for version in all_rewrites(since)}
+    commits = [commit for commit in table.history() if commit["timestamp"] / 1000 >= since.timestamp()]
+    wanted |= {version - 1 for version in all_rewrites(commits)}
     return [tables.dataset("blobs", version) for version in sorted(wanted, reverse=True)]
 
 

@@ -66,6 +66,12 @@ def oldest_lease(store: ObjectStore, now: datetime) -> datetime | None:
     return min((start for start in starts if start is not None), default=None)
 
 
+def horizon(store: ObjectStore, now: datetime, hold: timedelta) -> datetime:
+    """What was there at this time, or came after it, may be in use: ``hold`` ago, or since the oldest live lease."""
+    oldest = oldest_lease(store, now)
+    return min(now - hold, oldest) if oldest else now - hold
+
+
 def dead_leases(store: ObjectStore, now: datetime) -> list[str]:
     """Keys of leases whose holders died."""
     return [entry.key for entry in store.list(PREFIX) if _is_dead(entry.modified_at_utc, now)]

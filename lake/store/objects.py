@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,10 +23,14 @@ from lake.store.foreign import STAGING, checked, errors, lacks_bucket
 from lake.store.readable import COALESCE_BYTES, ObjectInfo, Readable
 
 if TYPE_CHECKING:
+    from obstore.store import BackoffConfig
+
     from lake.settings import S3Settings
 
 __all__ = ["COALESCE_BYTES", "BucketStore", "FolderStore", "ObjectInfo", "ObjectStore", "open_store"]
 
+_BACKOFF: BackoffConfig = {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=2), "base": 2}
+"""Waits long enough that four tries outlast the restart of a server."""
 _SINGLE_PUT_BYTES = 64 * 1024**2
 
 
@@ -189,7 +194,7 @@ class BucketStore(Readable):
             return S3Store(
                 prefix=prefix or None,
                 client_options={"allow_http": True, "timeout": seconds, "connect_timeout": "5s"},
-                retry_config={"max_retries": max_retries},
+                retry_config={"max_retries": max_retries, "backoff": _BACKOFF},
                 **{key: value for key, value in options.items() if value is not None},
             )
 
@@ -219,7 +224,7 @@ class BucketStore(Readable):
             except StoreUnavailable:
                 if attempt == self.s3.max_retries:
                     raise
-                time.sleep(0.1 * 2**attempt)
+                time.sleep(min(2.0, 0.5 * 2**attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _create(self, key: str, data: bytes | Path) -> None:

@@ -22,7 +22,7 @@ from lake.errors import NotFound
 from lake.model import BlobRef, Row
 from lake.schema import QUARANTINE, SCRUBS
 from lake.store.about import SUFFIX
-from lake.store.blobs import REF_COLUMNS
+from lake.store.blobs import REF_COLUMNS, asking
 from lake.store.objects import ObjectInfo, ObjectStore
 from lake.store.verify import Damage, verify_object
 from lake.tables import Tables, rows_table
@@ -122,10 +122,7 @@ def _due(job: Scrub, fresh: set[tuple[str, int]], report: ScrubReport) -> Iterat
 
 def _rows(tables: Tables) -> Iterator[BlobRef]:
     """All rows of ``blobs``, sorted by place; DuckDB sorts on disk what memory does not hold."""
-    import duckdb
-
-    with duckdb.connect(":memory:") as db:
-        db.register("blobs", tables.dataset("blobs"))
+    with asking(blobs=tables.dataset("blobs")) as db:
         columns = ", ".join(f'"{name}"' for name in REF_COLUMNS)
         rows = db.execute(f'SELECT {columns} FROM blobs ORDER BY pack_uri, "offset", sha256')  # noqa: S608
         while found := rows.fetchmany(ROWS_AT_ONCE):

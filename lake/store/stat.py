@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 
 from lake.errors import IntegrityError
 from lake.store.about import about_key
+from lake.store.blobs import asking
 from lake.store.index import read_footer
 from lake.store.objects import ObjectInfo, ObjectStore
 
@@ -69,18 +70,14 @@ def _dead_bytes(store: ObjectStore, packs: Sequence[ObjectInfo], referred: dict[
 
 def _referred(blobs: ds.Dataset) -> tuple[dict[str, int], dict[str, int]]:
     """Payload bytes by object, and the totals; a content that two drivers stored counts once in each object."""
-    import duckdb
-
-    connection = duckdb.connect(":memory:")
-    connection.register("blobs", blobs)
-    by_object = connection.execute(
-        'SELECT pack_uri, sum(length) FROM (SELECT DISTINCT pack_uri, "offset", length FROM blobs) GROUP BY pack_uri'
-    ).fetchall()
-    count, size, payload = connection.execute(
-        "SELECT count(*), coalesce(sum(s), 0), coalesce(sum(l), 0) FROM"
-        " (SELECT sha256, min(size_bytes) AS s, min(length) AS l FROM blobs GROUP BY sha256)"
-    ).fetchall()[0]
-    connection.close()
+    with asking(blobs=blobs) as db:
+        by_object = db.execute(
+            'SELECT pack_uri, sum(length) FROM (SELECT DISTINCT pack_uri, "offset", length FROM blobs) GROUP BY 1'
+        ).fetchall()
+        count, size, payload = db.execute(
+            "SELECT count(*), coalesce(sum(s), 0), coalesce(sum(l), 0) FROM"
+            " (SELECT sha256, min(size_bytes) AS s, min(length) AS l FROM blobs GROUP BY sha256)"
+        ).fetchall()[0]
     return {key: int(total) for key, total in by_object}, {
         "blobs": int(count),
         "size_bytes": int(size),

@@ -30,7 +30,8 @@ class Damage:
 def verify_object(store: ObjectStore, entry: ObjectInfo, rows: Sequence[BlobRef]) -> list[Damage]:
     """Everything that is wrong with a pack or a large blob and the rows that lead to it."""
     try:
-        store.stat(entry.key)
+        if not entry.size_bytes:
+            store.stat(entry.key)  # what a row leads to and no listing had
         return _pack(store, entry, rows) if entry.key.startswith("packs/") else _large(store, entry, rows)
     except (NotFound, IntegrityError) as error:
         hurt: list[str | None] = [ref.sha256 for ref in rows]
@@ -58,7 +59,8 @@ def _pack(store: ObjectStore, entry: ObjectInfo, rows: Sequence[BlobRef]) -> lis
         if window.checksums(each.offset, each.length) != (each.crc32c, each.sha256):
             found.append(_payload(entry.key, each.sha256, each.offset, each.length))
         at = each.offset + each.length
-    if entries and window.read(entry.size_bytes - pack.TRAILER.size, pack.TRAILER.size) != _trailer(store, entry):
+    trailer = window.read(entry.size_bytes - pack.TRAILER.size, pack.TRAILER.size)
+    if entries and trailer != _as_written(trailer, entry.size_bytes):
         found.append(Damage(entry.key, "footer", None, at, entry.size_bytes - at, "the pack's trailer differs"))
     known = {(each.sha256, each.offset, each.length, each.crc32c) for each in entries}
     for ref in rows:
@@ -76,11 +78,9 @@ def _payload(key: str, sha256: str, offset: int, length: int) -> Damage:
     return Damage(key, "payload", sha256, offset, length, f"blob {sha256} is not what was written")
 
 
-def _trailer(store: ObjectStore, entry: ObjectInfo) -> bytes:
-    """The trailer as it was written, padding too."""
-    size = pack.TRAILER.size
-    read = pack.parse_trailer(store.get_range(entry.key, entry.size_bytes - size, size), entry.size_bytes)
-    return pack.TRAILER.pack(*read, pack.VERSION, 0, pack.END_MAGIC)
+def _as_written(trailer: bytes, pack_size_bytes: int) -> bytes:
+    """The trailer that says the same, padding as it was written."""
+    return pack.TRAILER.pack(*pack.parse_trailer(trailer, pack_size_bytes), pack.VERSION, 0, pack.END_MAGIC)
 
 
 def _large(store: ObjectStore, entry: ObjectInfo, rows: Sequence[BlobRef]) -> list[Damage]:

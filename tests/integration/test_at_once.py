@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -18,18 +17,10 @@ from lake.engine import Engine
 from lake.errors import CommitConflict
 from lake.store.lock import exclusive
 from lake.store.objects import FolderStore
-from tests.support.lakes import Lake, new_lake
+from tests.support.lakes import Lake, command, new_lake
 from tests.support.recordings import recordings
 
 pytestmark = pytest.mark.timeout(300)
-
-ROOT = Path(__file__).parents[2]
-
-
-def command(lake: Lake, *arguments: str) -> subprocess.Popen[str]:
-    line = [sys.executable, "-P", "-m", "jobs.cli", "--root", lake.job.settings.root, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def all_done(*processes: subprocess.Popen[str]) -> list[str]:

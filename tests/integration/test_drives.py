@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +13,10 @@ import pytest
 from lake.engine import Engine
 from lake.errors import LakeError
 from lake.tables import Tables
-from tests.support.lakes import Lake, new_lake
+from tests.support.lakes import Lake, bucket_lake, command
 from tests.support.minio import MinioServer
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -38,9 +34,7 @@ def server(drives: list[Path]) -> Iterator[MinioServer]:
 
 @pytest.fixture
 def lake(server: MinioServer, local_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    for name, value in server.environ().items():
-        monkeypatch.setenv(name, value)
-    return new_lake(f"s3://{server.fresh_bucket()}/city", local_engine)
+    return bucket_lake(server, server.fresh_bucket(), local_engine, monkeypatch)
 
 
 def fill(lake: Lake, folder: Path, first: int, count: int) -> None:
@@ -70,10 +64,10 @@ def soon_all_read(lake: Lake, folder: Path) -> None:
             time.sleep(1)
 
 
-def command(lake: Lake, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-P", "-m", "jobs.cli", "--root", lake.job.settings.root, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=400, check=False)
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """A command's exit status and what it said on stderr."""
+    _, stderr = process.communicate(timeout=400)
+    return process.returncode, stderr
 
 
 @pytest.mark.parametrize("lost", [(0, 1), (1, 3)])
@@ -87,17 +81,17 @@ def test_two_drives_are_lost_and_come_back(
         drives[number].rename(drives[number].with_suffix(".lost"))
     soon_all_read(lake, folder)
     fill(lake, folder, 40, 20)
-    done = command(lake, "ingest", str(folder))
+    status, stderr = ended(command(lake, "ingest", str(folder)))
     # Three of four drives must take a write: with two it holds or fails, and says so in one line.
-    assert done.returncode in (0, 1), done.stderr
-    assert "Traceback" not in done.stderr
-    said = [line for line in done.stderr.splitlines() if line.startswith("lake: ")]
-    assert done.returncode == 0 or len(said) == 1, done.stderr
+    assert status in (0, 1), stderr
+    assert "Traceback" not in stderr
+    said = [line for line in stderr.splitlines() if line.startswith("lake: ")]
+    assert status == 0 or len(said) == 1, stderr
     for number in lost:
         drives[number].with_suffix(".lost").rename(drives[number])
     server.restart()
-    again = command(lake, "ingest", str(folder))
-    assert again.returncode == 0, again.stderr
+    status, stderr = ended(command(lake, "ingest", str(folder)))
+    assert status == 0, stderr
     assert len(lake.rows("arrivals")) == len({row["arrival_id"] for row in lake.rows("arrivals")}) == 61
     all_read(lake, folder)
     report = lake.scrub()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +12,11 @@ import pytest
 
 from lake.engine import Engine
 from lake.errors import LakeError
-from tests.support.lakes import Lake, new_lake
+from tests.support.lakes import ROOT, Lake, bucket_lake, command
 from tests.support.minio import MinioServer
 
 pytestmark = pytest.mark.timeout(500)
 
-ROOT = Path(__file__).parents[2]
 FILES = 600
 
 
@@ -31,9 +28,7 @@ def server(tmp_path: Path) -> Iterator[MinioServer]:
 
 @pytest.fixture
 def lake(server: MinioServer, local_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    for name, value in server.environ().items():
-        monkeypatch.setenv(name, value)
-    return new_lake(f"s3://{server.fresh_bucket()}/city", local_engine)
+    return bucket_lake(server, server.fresh_bucket(), local_engine, monkeypatch)
 
 
 def source(folder: Path) -> Path:
@@ -48,13 +43,7 @@ def started(lake: Lake, folder: Path, conf: Path) -> subprocess.Popen[str]:
     shutil.copytree(ROOT / "conf", conf)
     (conf / "lake.yaml").write_text("ingest: {wave_max_arrivals: 60}\n", encoding="utf-8")
     before = lake.job.tables.open("arrivals").version()
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "jobs.cli", "--root", lake.job.settings.root, "ingest", str(folder)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "LAKE_CONF": str(conf)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = command(lake, "ingest", str(folder), LAKE_CONF=str(conf))
     deadline = time.monotonic() + 120
     while lake.job.tables.open("arrivals").version() == before:
         assert process.poll() is None and time.monotonic() < deadline

@@ -24,11 +24,11 @@ from lake.rewrite import delete_rows
 from lake.store.blobs import stored_blobs
 from lake.store.compact import CompactContext, compact
 from lake.store.gc import collect
-from lake.store.lease import lease
+from lake.store.lease import horizon, lease
 from lake.store.objects import FolderStore
 from lake.store.stat import stat
 from lake.tables import Tables
-from tests.support.lakes import Lake, OneEngine, new_lake
+from tests.support.lakes import Lake, OneEngine, bucket_lake, new_lake
 from tests.support.minio import MinioServer
 
 pytestmark = pytest.mark.timeout(120)
@@ -327,6 +327,13 @@ def test_gc_waits_for_running_readers_and_writers(lake: Lake, tmp_path: Path) ->
     all_read(lake, contents)
 
 
+def test_the_horizon_is_the_hold_or_the_oldest_holder(lake: Lake) -> None:
+    at, store = now(), lake.job.store
+    assert horizon(store, at, DAY) == at - DAY
+    with lease(store, "a long reader", lambda: at - 3 * DAY), lease(store, "a short one", lambda: at):
+        assert at - 4 * DAY < horizon(store, at, DAY) < at - 3 * DAY
+
+
 def test_a_holder_that_died_holds_nothing(lake: Lake) -> None:
     store = lake.job.store
     store.put("leases/dead.json", b'{"since_utc": "2020-01-01T00:00:00+00:00"}')
@@ -455,9 +462,7 @@ def test_upkeep_merges_files_and_keeps_every_row(lake: Lake, tmp_path: Path) -> 
 def test_the_same_on_a_bucket(
     minio: MinioServer, bucket: str, local_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in minio.environ().items():
-        monkeypatch.setenv(name, value)
-    lake = new_lake(f"s3://{bucket}/city", local_engine)
+    lake = bucket_lake(minio, bucket, local_engine, monkeypatch)
     contents = fill(lake, tmp_path / "in", runs=3, each=10)
     old = packs(lake)
     assert lake.compact()["blobs_moved"] == len(contents)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from jobs.analyze import analyze_all
 from jobs.cli import Invocation
@@ -14,6 +19,9 @@ from jobs.upkeep import collect_garbage, compact_store, scrub_store
 from lake.catalog.create import create_lake
 from lake.catalog.read import open_recording
 from lake.engine import Engine
+from tests.support.minio import MinioServer
+
+ROOT = Path(__file__).parents[2]
 
 
 class OneEngine(Engines):
@@ -60,6 +68,24 @@ class Lake:
     def read(self, recording: str | dict[str, Any]) -> bytes:
         with open_recording(self.job.tables, self.job.store, recording) as stream:
             return stream.read()
+
+
+def bucket_lake(server: MinioServer, bucket: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """An empty lake in a bucket, whose keys this process and the commands it starts have in their environment."""
+    for name, value in server.environ().items():
+        monkeypatch.setenv(name, value)
+    return new_lake(f"s3://{bucket}/city", engine)
+
+
+def command(lake: Lake, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """The ``lake`` command on a lake, as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "jobs.cli", "--root", lake.job.settings.root, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def new_lake(root: str, engine: Engine) -> Lake:
