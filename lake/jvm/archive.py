@@ -22,7 +22,7 @@ def archive_path(cache: Path, jars: Sequence[str]) -> Path:
 
     shipped = pyspark_folder() / "jars"
     place = [str(shipped), *sorted(jars)]
-    files = [(path, os.stat(path)) for path in (*jars, *sorted(str(entry) for entry in shipped.iterdir()))]
+    files = [(path, path.stat()) for path in (*map(Path, jars), *sorted(shipped.iterdir()))]
     state = [java_version(), *(f"{path} {found.st_size} {found.st_mtime_ns}" for path, found in files)]
     return cache / "cds" / f"spark-{_digest(place)}-{_digest(state)}.jsa"
 
