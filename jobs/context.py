@@ -90,7 +90,7 @@ def recorded(
 ) -> Iterator[RunRecord]:
     """Run a block as a recorded run, alone among runs that name one of the same things in ``exclusive``.
 
-    Not ``leased`` is what collects garbage, which would wait for itself.
+    Not ``leased`` is what collects garbage or erases, which would wait for itself.
     """
     from lake.catalog.runs import record_run
     from lake.delta_errors import arrow_errors
@@ -102,7 +102,7 @@ def recorded(
     store = job.store if leased else None
     with (
         locked(job.store, exclusive, utc_now, waits),
-        record_run(job.tables, store, verb, invocation.argv, utc_now) as run,
+        record_run(job.tables, store, verb, invocation.argv, utc_now, waits) as run,
         arrow_errors(job.tables.root),
     ):
         yield run

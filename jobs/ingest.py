@@ -164,6 +164,7 @@ def _document(
         "landed": report.landed,
         "duplicates": report.duplicates,
         "quarantined": report.quarantined,
+        "erased": report.erased,
         "pending": report.pending,
         "bytes": report.bytes,
         "seconds": round(seconds, 3),
@@ -172,13 +173,18 @@ def _document(
     }
 
 
+def _erased(count: int) -> str:
+    return f", {count:,} not taken in again, for they were erased" if count else ""
+
+
 def _print(document: dict[str, Any]) -> None:
     from jobs.progress import human_bytes
 
     click.echo(
         f"{document['arrivals']:,} new of {document['seen']:,} seen in {document['source']}: "
         f"{document['landed']:,} landed, {document['duplicates']:,} duplicates, "
-        f"{document['quarantined']:,} quarantined, {document['pending']:,} pending; "
+        f"{document['quarantined']:,} quarantined, {document['pending']:,} pending"
+        f"{_erased(document['erased'])}; "
         f"{human_bytes(document['bytes'])} in {document['seconds']:.1f} s ({document['engine']})"
     )
     for entry in document["skipped_entries"]:

@@ -179,3 +179,78 @@ def _print_scrub(document: dict[str, Any]) -> None:
         )
     if document["libraries"]:
         click.echo(f"libraries with such recordings: {', '.join(document['libraries'])}", err=True)
+
+
+@command.command()
+@click.argument("recordings", nargs=-1, metavar="[RECORDING]...")
+@click.option("--device", "devices", multiple=True, metavar="ID", help="All recordings of a device.")
+@click.option("--query", metavar="SQL", help="All that a SELECT names in a column asset_id or sha256.")
+@click.option("--reason", metavar="TEXT", help="Why; it stands in the certificate.")
+@click.option("--finish", is_flag=True, help="Complete what an erasure that was interrupted left.")
+@click.option("--dry-run", is_flag=True, help="List what would be erased and erase nothing.")
+@click.option("--yes", is_flag=True, help="Erase without asking.")
+@click.pass_obj
+def erase(
+    invocation: Invocation,
+    recordings: tuple[str, ...],
+    devices: tuple[str, ...],
+    query: str | None,
+    reason: str | None,
+    finish: bool,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    """Erase recordings for good, with all that was made of them: by asset id or sha256, by device or by a query.
+
+    Reads stop at once. What is left goes when nobody works in the lake, and others wait meanwhile: rows of all tables,
+    packs, and every older version of them. The table erasures certifies each removal. Exit 3 when something could not
+    be cleared.
+
+    \b
+    lake store erase --device cam-gate --dry-run
+    lake store erase 1f0c9a44 --reason "request 2026-118" --yes
+    """
+    from jobs.context import Engines, open_job
+    from jobs.erase import erase_recordings, preview_erasure
+    from lake.catalog.selection import chosen_contents
+
+    named = bool(recordings or devices or query)
+    if not (named or finish):
+        raise UsageError("name recordings, --device or --query; --finish alone completes what was interrupted")
+    if named and not (reason or dry_run):
+        raise UsageError("say why with --reason: it stands in the certificate")
+    job = open_job(invocation)
+    chosen = chosen_contents(job.tables, recordings, devices, query)
+    with Engines(job.settings, None, "lake store erase") as engines:
+        # To finish what was begun was decided when it began.
+        if dry_run or (named and not yes):
+            document = preview_erasure(job, chosen, engines)
+            if not dry_run:
+                _confirm_erasure(document)
+        if not dry_run:
+            document = erase_recordings(job, invocation, engines, chosen, reason or "what was begun is ended")
+    if not invocation.emit(document):
+        _print_erasure(document, dry_run=dry_run)
+    return EXIT_FINDINGS if document["unresolved"] else 0
+
+
+def _confirm_erasure(document: dict[str, Any]) -> None:
+    said = f"{document['assets']:,} recordings, {document['bytes']:,} bytes"
+    if not sys.stdin.isatty():
+        raise UsageError(f"{said} would be erased: say --yes, or --dry-run to see them")
+    click.confirm(f"Erase {said}? Nothing brings them back.", abort=True, err=True)
+
+
+def _print_erasure(document: dict[str, Any], *, dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    click.echo(
+        f"{document['assets']:,} recordings with {document['contents']:,} contents ({document['bytes']:,} bytes)"
+        f" {would}erased: {sum(document['rows'].values()):,} rows of {len(document['rows'])} tables,"
+        f" {document['objects']:,} objects, {document['files']:,} older files, {document['versions']:,} older versions"
+    )
+    for name, rows in document["rows"].items():
+        click.echo(f"  {name}: {rows:,} rows")
+    for library in document["built"]:
+        click.echo(f"  library {library}: {would}built anew")
+    for finding in document["unresolved"]:
+        click.echo(finding, err=True)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 MediaKind = Literal["audio", "video", "image", "document", "table", "other"]
 MEDIA_KINDS: tuple[MediaKind, ...] = ("audio", "video", "image", "document", "table", "other")
 
-ArrivalState = Literal["pending", "landed", "duplicate", "quarantined"]
+ArrivalState = Literal["pending", "landed", "duplicate", "quarantined", "erased"]
 
 
 def stable_id(*parts: str) -> str:

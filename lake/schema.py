@@ -171,6 +171,23 @@ SCRUBS = pa.schema(
 )
 """Append-only: each time that an object of the store was read whole and compared with its checksums."""
 
+ERASURES = pa.schema(
+    [
+        ("erasure_id", pa.string()),
+        ("kind", pa.string()),
+        ("name", pa.string()),
+        ("rows", pa.int64()),
+        ("size_bytes", pa.int64()),
+        ("reason", pa.string()),
+        ("run_id", pa.string()),
+        ("at_utc", UTC),
+    ]
+)
+"""Append-only: the certificate of each erasure, a row for each thing that was removed. ``kind`` and ``name`` are:
+``content`` and its sha256 (written first: from then on it is not read and not taken in any more), ``asset`` and its id,
+``rows`` and the table they were in, ``object`` and its key in the store, ``files`` and the table whose older versions
+they were, ``versions`` and the folder whose older object versions they were, and at the end ``done``."""
+
 BRONZE: dict[str, pa.Schema] = {
     "arrivals": ARRIVALS,
     "blobs": BLOBS,
@@ -180,6 +197,7 @@ BRONZE: dict[str, pa.Schema] = {
     "run_stages": RUN_STAGES,
     "library_versions": LIBRARY_VERSIONS,
     "scrubs": SCRUBS,
+    "erasures": ERASURES,
 }
 """Tables that exist from ``init`` on, by name."""
 

@@ -11,7 +11,7 @@ from lake.catalog.create import require_lake
 from lake.catalog.query import local_sql
 from lake.catalog.read import open_recording
 from lake.settings import Settings, load_settings
-from lake.store.lease import lease
+from lake.store.alone import at_work
 from lake.store.objects import ObjectStore, open_store
 from lake.tables import Tables
 
@@ -59,8 +59,8 @@ class Lake:
         return Library(name, self.tables)
 
     def lease(self, purpose: str) -> AbstractContextManager[None]:
-        """While the block runs, ``lake store gc`` leaves alone all that is there now: for reading over hours."""
-        return lease(self.store, purpose, lambda: datetime.now(UTC))
+        """For reading over hours: while the block runs, ``lake store gc`` leaves what is there, and erasures wait."""
+        return at_work(self.store, purpose, lambda: datetime.now(UTC))
 
     def read(self, recording: str | dict[str, Any]) -> BinaryIO:
         """A verified stream of a recording, named by asset id, sha256, an asset's row or a FILE reference."""

@@ -12,6 +12,7 @@ from lake.errors import AccessDenied, LakeError, NotFound, UsageError
 from lake.model import BlobRef
 from lake.store.blobs import stored_blobs
 from lake.store.reader import open_blob, read_blob
+from lake.store.tombstones import erased_at
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -61,14 +62,20 @@ def open_content(store: ObjectStore, ref: BlobRef) -> BinaryIO:
 
 def find_blob(tables: Tables, recording: str | dict[str, Any]) -> BlobRef:
     """Where the bytes of a recording lie: by asset id, sha256, an asset's row or a FILE reference."""
-    sha256 = _sha256_of(tables, recording)
+    sha256 = content_of(tables, recording)
     found = stored_blobs(tables.dataset("blobs"), [sha256])
     if sha256 not in found:
-        raise NotFound(f"no blob {sha256} in {tables.root}")
+        raise NotFound(_missing(tables, "blob", sha256))
     return found[sha256].ref
 
 
-def _sha256_of(tables: Tables, recording: str | dict[str, Any]) -> str:
+def _missing(tables: Tables, kind: str, name: str) -> str:
+    at = erased_at(tables, name)
+    return f"{kind} {name} was erased on {at:%Y-%m-%d}" if at else f"no {kind} {name} in {tables.root}"
+
+
+def content_of(tables: Tables, recording: str | dict[str, Any]) -> str:
+    """The sha256 of a recording: by asset id (its beginning is enough), sha256, an asset's row or a FILE reference."""
     checksum = None
     if isinstance(recording, dict):
         checksum = recording.get("sha256") or (recording.get("file") or recording).get("checksum")
@@ -86,7 +93,7 @@ def _sha256_of(tables: Tables, recording: str | dict[str, Any]) -> str:
     found = tables.dataset("assets").to_table(columns=["asset_id", "sha256"], filter=wanted).to_pylist()
     ids = {row["asset_id"] for row in found}
     if not ids:
-        raise NotFound(f"no asset {name} in {tables.root}: see the table assets")
+        raise NotFound(f"{_missing(tables, 'asset', name)}: see the table assets")
     if len(ids) > 1:
         raise UsageError(f"{name} is the beginning of {len(ids)} asset ids: give more of it")
     return str(found[0]["sha256"])

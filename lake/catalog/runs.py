@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from lake.errors import LakeError, NotFound, is_interrupt
 from lake.model import Row
 from lake.schema import RUN_STAGES, RUNS
-from lake.store.lease import lease
+from lake.store.alone import at_work
+from lake.store.lease import Holder
 from lake.store.objects import ObjectStore
 from lake.tables import Tables, rows_table
 
@@ -72,11 +73,17 @@ def percentiles(seconds: Sequence[float]) -> tuple[float | None, float | None, f
 
 @contextmanager
 def record_run(
-    tables: Tables, store: ObjectStore | None, verb: str, arguments: Sequence[str], now: Callable[[], datetime]
+    tables: Tables,
+    store: ObjectStore | None,
+    verb: str,
+    arguments: Sequence[str],
+    now: Callable[[], datetime],
+    on_wait: Callable[[Holder], None] = lambda holder: None,
 ) -> Iterator[RunRecord]:
     """Append a row when a run starts and one when it ends, also when it ends by an error.
 
-    A lease is held on ``store`` meanwhile; None for what collects garbage, which would wait for itself.
+    A lease is held on ``store`` meanwhile; None for what collects garbage or erases, which would wait for itself.
+    ``on_wait`` is told of who is alone in the lake and waited for.
     """
     from lake import __version__
 
@@ -93,7 +100,8 @@ def record_run(
     try:
         # Inside: an interrupt that comes just after the commit is recorded too.
         tables.append("runs", rows_table([{**base, "state": "running"}], RUNS))
-        with lease(store, f"{verb}, run {run.run_id}", now) if store is not None else nullcontext():
+        purpose = f"{verb}, run {run.run_id}"
+        with at_work(store, purpose, now, on_wait) if store is not None else nullcontext():
             yield run
     except BaseException as error:
         state, status = "failed", error.exit_status if isinstance(error, LakeError) else 1

@@ -7,7 +7,7 @@ already which rows it must not write twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -91,6 +91,18 @@ def present(
     return set(tables.dataset(table).to_table(columns=[column], filter=wanted).column(0).to_pylist())
 
 
+def without_erased(landings: pa.Table, erased: Collection[str]) -> pa.Table:
+    """Landings of which those with erased contents tell nothing but that they came: no content, asset or failure."""
+    if not erased:
+        return landings
+    hidden = pc.is_in(landings.column("sha256"), pa.array(list(erased), pa.string()))
+    for name in ("sha256", "asset_id", "pack_uri", "error_class", "message"):
+        at = landings.schema.get_field_index(name)
+        kept = pc.if_else(hidden, pa.scalar(None, pa.string()), landings.column(name))
+        landings = landings.set_column(at, landings.schema.field(at), kept)
+    return landings
+
+
 def commit_wave(tables: Tables, landings: pa.Table, facts: RunFacts) -> pa.Table:
     """Append one wave of ``LANDINGS`` to the four tables and return its rows of ``arrivals``."""
     ordered = landings.sort_by([("key", "ascending"), ("source", "ascending")])
@@ -144,7 +156,13 @@ def wave_rows(
         raise CommitConflict(f"blob {gone} was erased while a recording with it landed; run the command again")
     # Another task may have stored the content that a task found in its own set: places are complete only now.
     states = [
-        "quarantined" if error is not None else "landed" if lander[sha256] == arrival_id else "duplicate"
+        "quarantined"
+        if error is not None
+        else "erased"
+        if sha256 is None
+        else "landed"
+        if lander[sha256] == arrival_id
+        else "duplicate"
         for error, sha256, arrival_id in zip(errors, contents, arrivals, strict=True)
     ]
     return WaveRows(

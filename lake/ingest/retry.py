@@ -120,7 +120,7 @@ def _retry(retry: Retry, connector: Connector, rows: Sequence[Row], report: Retr
     # The first attempt has its row in quarantine, so the commit adds none; the rows of this attempt follow here.
     commit_wave(retry.tables, landings, retry.facts)
     mended = landings.filter(pc.is_null(landings.column("error_class")))
-    _update_assets(retry, mended)
+    _update_assets(retry, mended.filter(pc.is_valid(mended.column("asset_id"))))
     tries = [attempts[arrival_id] + 1 for arrival_id in landings.column("arrival_id").to_pylist()]
     retry.tables.append("quarantine", quarantine_rows(landings, retry.facts, tries))
     report.tried += landings.num_rows

@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 
 from lake.engine.base import Engine
 from lake.ingest.attribution import device_matcher
-from lake.ingest.commit import LANDINGS, RunFacts, commit_wave, sizes_stored
+from lake.ingest.commit import LANDINGS, RunFacts, commit_wave, sizes_stored, without_erased
 from lake.ingest.discover import new_arrivals, one_ahead, waves
 from lake.ingest.plan import IngestTask, cut
 from lake.ingest.worker import IngestContext, run_ingest_task
 from lake.model import Arrival, Skipped
+from lake.store.tombstones import erased_contents
 from lake.tables import Tables
 
 MAX_STORED_CANDIDATES = 200_000
@@ -34,6 +35,8 @@ class IngestReport:
     landed: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    erased: int = 0
+    """Arrivals with contents that were erased for good: they are not taken in again."""
     pending: int = 0
     bytes: int = 0
     seen: int = 0
@@ -59,6 +62,7 @@ class IngestReport:
         self.landed += states["landed"]
         self.duplicates += states["duplicate"]
         self.quarantined += states["quarantined"]
+        self.erased += states["erased"]
         self.bytes += size_bytes
 
 
@@ -172,6 +176,7 @@ def land(
     sizes = {arrival.size_bytes for arrival in wave}
     known = sizes_stored(plan.tables, sizes, MAX_STORED_CANDIDATES)
     known |= {sha256: size_bytes for sha256, size_bytes in (before or {}).items() if size_bytes in sizes}
+    known |= erased_contents(plan.tables, "size_bytes", sizes)
     tasks = []
     for part in cut(wave, engine.slots, plan.task_bytes):
         its_sizes = {arrival.size_bytes for arrival in part}
@@ -182,4 +187,6 @@ def land(
         part = pa.table(pickle.loads(output), schema=LANDINGS)  # noqa: S301  (made by this run's own executors)
         landings.append(part)
         on_landed(part)
-    return pa.concat_tables(landings)
+    landed = pa.concat_tables(landings)
+    came = set(landed.column("sha256").drop_null().to_pylist())
+    return without_erased(landed, erased_contents(plan.tables, "name", came))

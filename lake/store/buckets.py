@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,28 +28,41 @@ def ensure_bucket(s3: S3Settings, bucket: str) -> bool:
         StoreError: the server refuses, does not answer or does not know the keys, in one line.
     """
     from minio.error import S3Error
-    from urllib3.exceptions import HTTPError
 
-    client = _client(s3)
-    try:
+    client = open_client(s3)
+    with client_errors(s3, bucket):
         if client.bucket_exists(bucket_name=bucket):
             return False
-        client.make_bucket(bucket_name=bucket, location=s3.region)
+        try:
+            client.make_bucket(bucket_name=bucket, location=s3.region)
+        except S3Error as error:
+            if error.code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                return False
+            raise
+    return True
+
+
+@contextlib.contextmanager
+def client_errors(s3: S3Settings, bucket: str) -> Iterator[None]:
+    """Translates what the client raises: refusals, an absent server, names that are none."""
+    from minio.error import S3Error
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
     except S3Error as error:
-        if error.code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-            return False
         if error.code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
             raise AccessDenied(f"bucket {bucket}: {error.code}: check the keys (AWS_ACCESS_KEY_ID …)") from error
-        raise StoreError(f"bucket {bucket} cannot be created: {error.code}: {error.message}") from error
+        raise StoreError(f"bucket {bucket} cannot be used: {error.code}: {error.message}") from error
     except ValueError as error:
         raise UsageError(f"bucket {bucket!r}: {error}") from error
     except (HTTPError, OSError) as error:
         place = s3.endpoint_url or "the S3 endpoint"
         raise StoreUnavailable(f"no answer from {place}: check AWS_ENDPOINT_URL and that the server runs") from error
-    return True
 
 
-def _client(s3: S3Settings) -> Any:
+def open_client(s3: S3Settings) -> Any:
+    """MinIO's own client for an endpoint."""
     import urllib3
     from minio import Minio
 

@@ -105,12 +105,24 @@ def compact(
         report.bytes_moved = sum(use.live_bytes for group in groups for use in group)
         report.blobs_moved = sum(use.blobs for group in groups for use in group)
         return report
+    move_packs(context, tables, engine, groups, report, progress)
+    return report
+
+
+def move_packs(
+    context: CompactContext,
+    tables: Tables,
+    engine: Callable[[], Engine],
+    groups: Sequence[Sequence[PackUse]],
+    report: CompactReport,
+    progress: Callable[[CompactReport], None] = lambda report: None,
+) -> None:
+    """Move the live blobs of each group of packs into new ones, a wave of tasks at a time. The old ones stay."""
     at_once = 2 * engine().slots if groups else 1
     for start in range(0, len(groups), at_once):
         _run_wave(context, tables, engine(), groups[start : start + at_once], report)
         progress(report)
     refresh_files(tables)
-    return report
 
 
 def twin_rows(tables: Tables) -> set[tuple[str, str]]:
@@ -157,19 +169,25 @@ def groups_of(uses: Sequence[PackUse], target_bytes: int) -> list[list[PackUse]]
     dead = [use for use in uses if use.dead_bytes > DEAD_SHARE * use.size_bytes]
     chosen = {use.key for use in dead}
     small = [use for use in uses if use.key not in chosen and use.size_bytes < SMALL_SHARE * target_bytes]
-    groups: list[list[PackUse]] = []
-    filled = 0
-    for use in sorted([*dead, *small], key=lambda each: (*each.order, each.key)):
-        if not groups or filled + use.live_bytes > target_bytes:
-            groups.append([])
-            filled = 0
-        groups[-1].append(use)
-        filled += use.live_bytes
+    groups = filled([*dead, *small], target_bytes)
     return [group for group in groups if len(group) > 1 or group[0].key in chosen]
 
 
+def filled(uses: Sequence[PackUse], target_bytes: int) -> list[list[PackUse]]:
+    """Packs in groups that each fill about one pack, those of one day and device together. Pure."""
+    groups: list[list[PackUse]] = []
+    size_bytes = 0
+    for use in sorted(uses, key=lambda each: (*each.order, each.key)):
+        if not groups or size_bytes + use.live_bytes > target_bytes:
+            groups.append([])
+            size_bytes = 0
+        groups[-1].append(use)
+        size_bytes += use.live_bytes
+    return groups
+
+
 def _run_wave(
-    context: CompactContext, tables: Tables, engine: Engine, groups: Sequence[list[PackUse]], report: CompactReport
+    context: CompactContext, tables: Tables, engine: Engine, groups: Sequence[Sequence[PackUse]], report: CompactReport
 ) -> None:
     by_pack = _rows_of(tables, [use.key for group in groups for use in group])
     tasks = [pickle.dumps([row for use in group for row in by_pack.get(use.key, [])]) for group in groups]

@@ -13,10 +13,11 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lake.errors import IntegrityError, LakeError, NotFound
-from lake.store.objects import ObjectStore
+from lake.store.objects import ObjectInfo, ObjectStore
 
 PREFIX = "leases"
 RENEW_S = 60.0
@@ -25,12 +26,25 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 """How far the clocks of two machines may be apart."""
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease or a lock."""
+
+    what: str
+    host: str
+    pid: int
+    since_utc: str
+
+    def __str__(self) -> str:
+        return f"{self.what} by process {self.pid} on {self.host}, since {self.since_utc[:19]} UTC"
+
+
 @contextlib.contextmanager
 def lease(store: ObjectStore, purpose: str, now: Callable[[], datetime], *, renew_s: float = RENEW_S) -> Iterator[None]:
     """Hold a lease while the block runs. A store that fails meanwhile does not end the holder: its work will."""
     key = f"{PREFIX}/{uuid.uuid4().hex}.json"
     text = json.dumps(
-        {"purpose": purpose, "host": socket.gethostname(), "pid": os.getpid(), "since_utc": now().isoformat()}
+        {"what": purpose, "host": socket.gethostname(), "pid": os.getpid(), "since_utc": now().isoformat()}
     ).encode()
     store.put(key, text)
     try:
@@ -89,3 +103,27 @@ def _since(store: ObjectStore, key: str) -> datetime | None:
     except (ValueError, LookupError, TypeError) as error:
         raise IntegrityError(f"{store.root}/{key} is no lease: delete it when nobody works in the lake") from error
     return (since if since.tzinfo else since.replace(tzinfo=UTC)) - CLOCKS_DIFFER
+
+
+def holder_of(store: ObjectStore, entry: ObjectInfo, now: datetime) -> Holder | None:
+    """Who holds a lease or a lock; None when he is dead, or has just given it back."""
+    if _is_dead(entry.modified_at_utc, now):
+        return None
+    try:
+        said = json.loads(store.get(entry.key))
+        holder = Holder(str(said["what"]), str(said["host"]), int(said["pid"]), str(said["since_utc"]))
+    except NotFound:
+        return None
+    except (ValueError, LookupError, TypeError):
+        return Holder("something unreadable", "?", 0, "?")
+    return holder if holder.host != socket.gethostname() or _alive(holder.pid) else None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -14,29 +14,15 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from lake.errors import CommitConflict, LakeError, NotFound
-from lake.store.lease import CLOCKS_DIFFER, DEAD_AFTER, renewed
-from lake.store.objects import ObjectInfo, ObjectStore
+from lake.errors import CommitConflict, LakeError
+from lake.store.lease import Holder, holder_of, renewed
+from lake.store.objects import ObjectStore
 
 PREFIX = "locks"
 WAIT = timedelta(hours=1)
 LOOK_AGAIN_S = 0.5
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lock."""
-
-    what: str
-    host: str
-    pid: int
-    since_utc: str
-
-    def __str__(self) -> str:
-        return f"{self.what} by process {self.pid} on {self.host}, since {self.since_utc[:19]} UTC"
 
 
 @contextlib.contextmanager
@@ -60,11 +46,21 @@ def exclusive(
         yield
 
 
+def held_by(store: ObjectStore, name: str, now: datetime) -> Holder | None:
+    """Who holds the lock of a name; None when nobody does."""
+    highest = max(store.list(_folder(name)), key=lambda entry: entry.key, default=None)
+    return holder_of(store, highest, now) if highest else None
+
+
+def _folder(name: str) -> str:
+    return f"{PREFIX}/{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
 @contextlib.contextmanager
 def _one(
     store: ObjectStore, name: str, now: Callable[[], datetime], on_wait: Callable[[Holder], None], wait: timedelta
 ) -> Iterator[None]:
-    folder = f"{PREFIX}/{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    folder = _folder(name)
     text = json.dumps(
         {"what": name, "host": socket.gethostname(), "pid": os.getpid(), "since_utc": now().isoformat()}
     ).encode()
@@ -93,7 +89,7 @@ def _taken(
     told: Holder | None = None
     while True:
         highest = max(store.list(folder), key=lambda entry: entry.key, default=None)
-        holder = _holder(store, highest, now()) if highest else None
+        holder = holder_of(store, highest, now()) if highest else None
         if holder is None:
             number = int(highest.key.rsplit("/", 1)[1]) + 1 if highest else 1
             key = f"{folder}/{number:012}"
@@ -108,28 +104,3 @@ def _taken(
         if time.monotonic() > deadline:
             raise CommitConflict(f"waited {wait.total_seconds():,.0f} s for {holder}; run the command again later")
         time.sleep(LOOK_AGAIN_S)
-
-
-def _holder(store: ObjectStore, entry: ObjectInfo, now: datetime) -> Holder | None:
-    """Who holds a lock; None when he is dead, or has just given it back."""
-    renewed = entry.modified_at_utc
-    if renewed is not None and now - renewed > DEAD_AFTER + CLOCKS_DIFFER:
-        return None
-    try:
-        said = json.loads(store.get(entry.key))
-        holder = Holder(str(said["what"]), str(said["host"]), int(said["pid"]), str(said["since_utc"]))
-    except NotFound:
-        return None
-    except (ValueError, LookupError, TypeError):
-        return Holder("something unreadable", "?", 0, "?")
-    return holder if holder.host != socket.gethostname() or _alive(holder.pid) else None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -14,10 +14,12 @@ import pytest
 from jobs.analyze import analyze_all
 from jobs.cli import Invocation
 from jobs.context import Engines, Job, open_job
+from jobs.erase import erase_recordings, preview_erasure
 from jobs.ingest import ingest_source, make_plan
 from jobs.upkeep import collect_garbage, compact_store, scrub_store
 from lake.catalog.create import create_lake
 from lake.catalog.read import open_recording
+from lake.catalog.selection import chosen_contents
 from lake.engine import Engine
 from tests.support.minio import MinioServer
 
@@ -55,6 +57,13 @@ class Lake:
     def scrub(self, max_age_days: float = 0.0, **options: Any) -> dict[str, Any]:
         engines = OneEngine(self.job, self.engine)
         return scrub_store(self.job, Invocation(json=True), engines, max_age_days, **options)
+
+    def erase(self, *recordings: str, query: str | None = None, dry_run: bool = False) -> dict[str, Any]:
+        engines = OneEngine(self.job, self.engine)
+        chosen = chosen_contents(self.job.tables, recordings, (), query)
+        if dry_run:
+            return preview_erasure(self.job, chosen, engines)
+        return erase_recordings(self.job, Invocation(json=True), engines, chosen, "asked for")
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.job.tables.dataset(table).to_table().to_pylist()

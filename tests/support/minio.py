@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pytest
 
@@ -95,13 +96,17 @@ class MinioServer:
 
     def fresh_bucket(self) -> str:
         """A new bucket with a random name."""
+        name = f"test-{secrets.token_hex(6)}"
+        self.client.make_bucket(bucket_name=name)
+        return name
+
+    @property
+    def client(self) -> Any:
+        """MinIO's own client."""
         from minio import Minio
 
-        name = f"test-{secrets.token_hex(6)}"
-        Minio(
-            endpoint=f"127.0.0.1:{self.port}", access_key=self.access_key, secret_key=self.secret_key, secure=False
-        ).make_bucket(bucket_name=name)
-        return name
+        address = f"127.0.0.1:{self.port}"
+        return Minio(endpoint=address, access_key=self.access_key, secret_key=self.secret_key, secure=False)
 
     def __enter__(self) -> MinioServer:
         self.start()
