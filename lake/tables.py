@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 TABLE_PROPERTIES = {
     "delta.enableDeletionVectors": "false",
     "delta.checkpointInterval": "50",
+    # Upkeep alone shortens the log: a writer does not know which versions are published or read (``_shorten_log``).
+    "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 30 days",
     "delta.deletedFileRetentionDuration": "interval 7 days",
 }
@@ -243,7 +246,8 @@ class Tables:
     ) -> int:
         """Delete data files that no version within the hold has, and log older than its retention; returns how many.
 
-        A hold shorter than the table's own is taken as asked: the caller knows that nobody reads older versions.
+        A hold shorter than the table's own is taken as asked: the caller knows that nobody reads older versions. What
+        was current within the hold can be opened afterwards, and so can ``keep_versions``.
         """
         with delta_errors(self.uri(name)):
             table = self.open(name)
@@ -255,9 +259,22 @@ class Tables:
                 full=True,
             )
             if not dry_run:
+                self._shorten_log(name, hold_hours, keep_versions)
                 table.create_checkpoint()
-                table.cleanup_metadata()
         return len(removed)
+
+    def _shorten_log(self, name: str, hold_hours: int, keep_versions: Sequence[int]) -> None:
+        """Delete the log before the oldest version that is to stay readable; that one gets a checkpoint to begin with.
+
+        Retention goes by when a version was written: of a table that stood still for longer, the version that was
+        current a minute ago would go with the first new one.
+        """
+        oldest = self.open(name)
+        oldest.load_as_version(datetime.now(UTC) - timedelta(hours=hold_hours))
+        if min(keep_versions, default=oldest.version()) < oldest.version():
+            oldest.load_as_version(min(keep_versions))
+        oldest.create_checkpoint()
+        oldest.cleanup_metadata()
 
     def names(self) -> list[str]:
         """Names of all tables that exist: bronze, features and library tables."""
