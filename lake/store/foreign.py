@@ -75,6 +75,11 @@ def lacks_bucket(error: BaseException | None) -> bool:
     return _code(error) == "NoSuchBucket"
 
 
+def lacks_upload(error: BaseException | None) -> bool:
+    """Whether a store said that there is no such upload in parts: it was ended before, by ourselves or another."""
+    return _code(error) == "NoSuchUpload"
+
+
 def _no_bucket(root: str) -> NotFound:
     return NotFound(f"no bucket for {root}: `lake --root {root} init` creates it, or check its name")
 

@@ -23,11 +23,14 @@ class S3Proxy:
     ignore_conditions: bool = False
     """Take ``If-None-Match`` off every request, as stores do that do not know it."""
     lose_answer_to: int | None = None
-    """Carry out the PUT of this number, counted from 1 since ``count_anew``, and close the line without an answer."""
+    """Carry out the write of this number, counted from 1 since ``count_anew``, and close the line without an answer.
+
+    Writes are PUTs, of objects and of parts, and the POSTs that begin and complete an upload in parts.
+    """
     puts: list[str] = field(default_factory=list)
-    """Paths of the PUTs that came, those tried again too."""
+    """Paths of the writes that came, those tried again too."""
     lost: list[str] = field(default_factory=list)
-    """Paths of the PUTs whose answer was lost."""
+    """Paths of the writes whose answer was lost."""
 
     def count_anew(self, lose_answer_to: int | None) -> None:
         self.puts, self.lost, self.lose_answer_to = [], [], lose_answer_to
@@ -59,7 +62,7 @@ class S3Proxy:
         self._thread.join()
 
     def loses(self, path: str) -> bool:
-        """Count a PUT; whether its answer is to be lost."""
+        """Count a write; whether its answer is to be lost."""
         with self._lock:
             self.puts.append(path)
             if len(self.puts) != self.lose_answer_to:
@@ -97,7 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items() if name.lower() not in (*HOP, "expect")}
         if self.owner.ignore_conditions and "if-none-match" in headers:
             headers = self.owner.without_condition(self.command, self.path, headers)
-        loses = self.command == "PUT" and self.owner.loses(self.path)
+        writes = self.command == "PUT" or (self.command == "POST" and "upload" in urlsplit(self.path).query)
+        loses = writes and self.owner.loses(self.path)
         upstream = http.client.HTTPConnection("127.0.0.1", self.owner.minio.port, timeout=60)
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
