@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lake.errors import PolicyRefused, StoreError
+from lake.errors import NotFound, PolicyRefused, StoreError
 from lake.rewrite import all_rewrites
 from lake.store.about import SUFFIX
 from lake.store.lease import dead_leases, horizon
@@ -80,7 +80,7 @@ def collect(
 def _collect_one(store: ObjectStore, entry: ObjectInfo, since: datetime, report: GcReport, *, dry_run: bool) -> None:
     report.orphans += 1
     report.orphan_bytes += entry.size_bytes
-    if entry.modified_at_utc is None or entry.modified_at_utc > since:
+    if _is_young(entry, since) or (entry.key.startswith("blobs/") and _is_written_anew(store, entry.key, since)):
         report.held += 1
         return
     if not dry_run:
@@ -89,6 +89,18 @@ def _collect_one(store: ObjectStore, entry: ObjectInfo, since: datetime, report:
     report.deleted_bytes += entry.size_bytes
     if len(report.keys) < MAX_TOLD:
         report.keys.append(entry.key)
+
+
+def _is_young(entry: ObjectInfo, since: datetime) -> bool:
+    return entry.modified_at_utc is None or entry.modified_at_utc > since
+
+
+def _is_written_anew(store: ObjectStore, key: str, since: datetime) -> bool:
+    """Whether a large blob was stored again since it was listed: its key is its content, a pack's is its own."""
+    try:
+        return _is_young(store.stat(key), since)
+    except NotFound:
+        return False
 
 
 def _listed(store: ObjectStore) -> Iterator[list[ObjectInfo]]:
