@@ -27,6 +27,8 @@ class S3Proxy:
 
     Writes are PUTs, of objects and of parts, and the POSTs that begin and complete an upload in parts.
     """
+    only: str = ""
+    """Count the writes alone whose path and query have this."""
     puts: list[str] = field(default_factory=list)
     """Paths of the writes that came, those tried again too."""
     lost: list[str] = field(default_factory=list)
@@ -64,6 +66,8 @@ class S3Proxy:
     def loses(self, path: str) -> bool:
         """Count a write; whether its answer is to be lost."""
         with self._lock:
+            if self.only not in path:
+                return False
             self.puts.append(path)
             if len(self.puts) != self.lose_answer_to:
                 return False
