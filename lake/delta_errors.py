@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from lake.errors import CommitConflict, LakeError, NotFound, StoreError, StoreUnavailable
+from lake.refusals import refusal
 
 _PAINT = re.compile("\x1b\\[[0-9;]*m|\u21b3")
 """How delta-rs paints its errors for a terminal."""
@@ -26,6 +27,9 @@ class delta_errors:
         from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
         said = " ".join(_PAINT.sub("", str(error)).split())[:400]
+        refused = refusal(f"table at {self.uri}", error) if isinstance(error, (DeltaError, OSError)) else None
+        if refused is not None:
+            raise refused from error
         if isinstance(error, TableNotFoundError):
             raise NotFound(f"no table at {self.uri}: run `lake init` first, or check --root") from error
         if isinstance(error, CommitFailedError):

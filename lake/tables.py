@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,17 +26,23 @@ from lake.schema import BRONZE
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-    from deltalake import DeltaTable, WriterProperties
+    from deltalake import DeltaTable, Transaction, WriterProperties
 
 TABLE_PROPERTIES = {
     "delta.enableDeletionVectors": "false",
     "delta.checkpointInterval": "50",
+    # Upkeep alone shortens the log: a writer does not know which versions are published or read (``_shorten_log``).
+    "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 30 days",
     "delta.deletedFileRetentionDuration": "interval 7 days",
 }
 COMMIT_RETRIES = 100
 CONFLICT_ATTEMPTS = 30
 """How often a write that reads first is tried while other writers are first: a minute and a half."""
+MARKS = 1024
+"""A table remembers the newest commit of each mark for good, so they are few."""
+MARK_ATTEMPTS = 3
+"""Writers at once that draw the same mark refuse each other: then they draw again."""
 ROW_GROUP_ROWS = 64 * 1024
 MERGE_EVERY_COMMITS = 32
 """A table of 160 files takes 0.2 s to open, one of 32 a fifth of that; merging small files takes about as long once."""
@@ -154,7 +161,8 @@ class Tables:
             return int(table.version())
         if txn is not None and (table.transaction_version(txn[0]) or -1) >= txn[1]:
             return int(table.version())
-        with delta_errors(self.uri(name)):
+
+        def write(mark: Transaction) -> None:
             write_deltalake(
                 table,
                 rows,
@@ -162,14 +170,41 @@ class Tables:
                 writer_properties=_writer_properties(),
                 commit_properties=CommitProperties(
                     max_commit_retries=COMMIT_RETRIES,
-                    app_transactions=[Transaction(*txn)] if txn else None,
+                    app_transactions=[mark, Transaction(*txn)] if txn else [mark],
                 ),
             )
+
+        if self._known_again(name, write):
+            table = self.open(name)
         version = int(table.version())
         if version % MERGE_EVERY_COMMITS == 0:
             with contextlib.suppress(CommitConflict):  # someone else is at these files: the next time will do
                 self._merge_once(name, target_bytes=SMALL_FILE_BYTES)
         return version
+
+    def _known_again(self, name: str, write: Callable[[Transaction], None]) -> bool:
+        """Have a commit made under a mark; True when the answer to it was lost and the mark told that it is our own.
+
+        Without an answer the client asks again and is refused by its own commit. delta-rs takes that for somebody
+        else's and commits the same files once more: a stream over the table would read them twice.
+
+        Raises:
+            CommitConflict: it is somebody else's, and what both want does not go together.
+        """
+        from deltalake import Transaction
+
+        for attempt in range(MARK_ATTEMPTS):
+            mark = (f"lake-commit-{random.randrange(MARKS)}", random.getrandbits(62))  # noqa: S311  (no secret)
+            try:
+                with delta_errors(self.uri(name)):
+                    write(Transaction(*mark))
+                return False
+            except CommitConflict:
+                if self.open(name).transaction_version(mark[0]) == mark[1]:
+                    return True
+                if attempt == MARK_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def commit(self, name: str, table: DeltaTable, actions: Sequence[Any], facts: Mapping[str, Any]) -> None:
         """Commit files written and files taken away, as changes of the version that ``table`` was opened at.
@@ -179,13 +214,17 @@ class Tables:
         """
         from deltalake import CommitProperties
 
-        with delta_errors(self.uri(name)):
-            table.create_write_transaction(
+        self._known_again(
+            name,
+            lambda mark: table.create_write_transaction(
                 list(actions),
                 mode="append",
                 schema=table.schema(),
-                commit_properties=CommitProperties(custom_metadata=dict(facts), max_commit_retries=COMMIT_RETRIES),
-            )
+                commit_properties=CommitProperties(
+                    custom_metadata=dict(facts), max_commit_retries=COMMIT_RETRIES, app_transactions=[mark]
+                ),
+            ),
+        )
 
     def retried(self, name: str, write: Callable[[], int]) -> int:
         """A write that reads the table first, again and again while other writers are first."""
@@ -210,13 +249,15 @@ class Tables:
             AddAction(f.path, f.size_bytes, {}, f.modified_at_ms, True, json.dumps({"numRecords": f.rows}))
             for f in files
         ]
-        with delta_errors(self.uri(name)):
-            self.open(name).create_write_transaction(
+        self._known_again(
+            name,
+            lambda mark: self.open(name).create_write_transaction(
                 actions,
                 mode="append",
                 schema=_plain(schema),
-                commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES),
-            )
+                commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES, app_transactions=[mark]),
+            ),
+        )
 
     def files(self, name: str, version: int | None = None) -> list[int]:
         """Sizes of a table's data files, by its log."""
@@ -243,7 +284,8 @@ class Tables:
     ) -> int:
         """Delete data files that no version within the hold has, and log older than its retention; returns how many.
 
-        A hold shorter than the table's own is taken as asked: the caller knows that nobody reads older versions.
+        A hold shorter than the table's own is taken as asked: the caller knows that nobody reads older versions. What
+        was current within the hold can be opened afterwards, and so can ``keep_versions``.
         """
         with delta_errors(self.uri(name)):
             table = self.open(name)
@@ -255,9 +297,22 @@ class Tables:
                 full=True,
             )
             if not dry_run:
+                self._shorten_log(name, hold_hours, keep_versions)
                 table.create_checkpoint()
-                table.cleanup_metadata()
         return len(removed)
+
+    def _shorten_log(self, name: str, hold_hours: int, keep_versions: Sequence[int]) -> None:
+        """Delete the log before the oldest version that is to stay readable; that one gets a checkpoint to begin with.
+
+        Retention goes by when a version was written: of a table that stood still for longer, the version that was
+        current a minute ago would go with the first new one.
+        """
+        oldest = self.open(name)
+        oldest.load_as_version(datetime.now(UTC) - timedelta(hours=hold_hours))
+        if min(keep_versions, default=oldest.version()) < oldest.version():
+            oldest.load_as_version(min(keep_versions))
+        oldest.create_checkpoint()
+        oldest.cleanup_metadata()
 
     def names(self) -> list[str]:
         """Names of all tables that exist: bronze, features and library tables."""

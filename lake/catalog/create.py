@@ -56,7 +56,7 @@ def create_lake(settings: Settings, tables: Tables, store: ObjectStore, *, dry_r
 def is_lake(store: ObjectStore) -> bool:
     """Whether there is a lake at all."""
     try:
-        store.stat(MARKER)
+        store.get(MARKER)  # and not ``stat``, which is told no reason when the store refuses
     except NotFound:
         return False
     return True

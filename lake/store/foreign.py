@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from lake.errors import AccessDenied, AlreadyExists, LakeError, NotFound, StoreError, StoreUnavailable, UsageError
+from lake.refusals import refusal
 
 STAGING = ".staging"
 """Folder below a folder root for files that are not yet objects; on the same filesystem, so that linking is enough."""
@@ -42,12 +43,15 @@ def errors(root: str, key: str = "") -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError, foreign.NotFoundError) as error:
         raise (_no_bucket(root) if lacks_bucket(error) else NotFound(f"no object {place}")) from error
     except (PermissionError, foreign.PermissionDeniedError, foreign.UnauthenticatedError) as error:
-        raise _denied(place) from error
+        raise (refusal(place, error) or _denied(place)) from error
     except (foreign.BaseError, OSError) as error:
         raise _translated(root, place, error) from error
 
 
 def _translated(root: str, place: str, error: Exception) -> StoreError:
+    refused = refusal(place, error)
+    if refused is not None:
+        return refused
     # Names and addresses may hold any word: they are taken out before the text is searched.
     said = " ".join(str(error).split("\n\nDebug source")[0].split()).replace(place, "…")
     words = re.sub(r"https?://\S+", "…", said)
@@ -73,6 +77,11 @@ def _translated(root: str, place: str, error: Exception) -> StoreError:
 def lacks_bucket(error: BaseException | None) -> bool:
     """Whether a store said that there is no such bucket."""
     return _code(error) == "NoSuchBucket"
+
+
+def lacks_upload(error: BaseException | None) -> bool:
+    """Whether a store said that there is no such upload in parts: it was ended before, by ourselves or another."""
+    return _code(error) == "NoSuchUpload"
 
 
 def _no_bucket(root: str) -> NotFound:

@@ -8,6 +8,7 @@ named since then may be about to be read. Both are left alone.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lake.errors import PolicyRefused, StoreError
+from lake.errors import NotFound, PolicyRefused, StoreError
 from lake.rewrite import all_rewrites
 from lake.store.about import SUFFIX
 from lake.store.lease import dead_leases, horizon
@@ -80,7 +81,7 @@ def collect(
 def _collect_one(store: ObjectStore, entry: ObjectInfo, since: datetime, report: GcReport, *, dry_run: bool) -> None:
     report.orphans += 1
     report.orphan_bytes += entry.size_bytes
-    if entry.modified_at_utc is None or entry.modified_at_utc > since:
+    if _is_young(entry, since) or (entry.key.startswith("blobs/") and _is_written_anew(store, entry.key, since)):
         report.held += 1
         return
     if not dry_run:
@@ -89,6 +90,18 @@ def _collect_one(store: ObjectStore, entry: ObjectInfo, since: datetime, report:
     report.deleted_bytes += entry.size_bytes
     if len(report.keys) < MAX_TOLD:
         report.keys.append(entry.key)
+
+
+def _is_young(entry: ObjectInfo, since: datetime) -> bool:
+    return entry.modified_at_utc is None or entry.modified_at_utc > since
+
+
+def _is_written_anew(store: ObjectStore, key: str, since: datetime) -> bool:
+    """Whether a large blob was stored again since it was listed: its key is its content, a pack's is its own."""
+    try:
+        return _is_young(store.stat(key), since)
+    except NotFound:
+        return False
 
 
 def _listed(store: ObjectStore) -> Iterator[list[ObjectInfo]]:
@@ -101,13 +114,16 @@ def _listed(store: ObjectStore) -> Iterator[list[ObjectInfo]]:
 def named_since(tables: Tables, since: datetime) -> list[ds.Dataset]:
     """Versions of ``blobs`` that together name all that any version named which was current after the horizon.
 
-    Rows are taken out by rewrites alone, so these are the newest version and the one before each of those.
+    Rows are taken out by rewrites alone, so these are the newest version and the one before each of those; one that an
+    erasure made unreadable leads nobody anywhere.
     """
     table = tables.open("blobs")
-    wanted = {int(table.version())}
     commits = [commit for commit in table.history() if commit["timestamp"] / 1000 >= since.timestamp()]
-    wanted |= {version - 1 for version in all_rewrites(commits)}
-    return [tables.dataset("blobs", version) for version in sorted(wanted, reverse=True)]
+    named = [tables.dataset_of("blobs", table)]
+    for version in all_rewrites(commits):
+        with contextlib.suppress(NotFound):
+            named.append(tables.dataset("blobs", version - 1))
+    return named
 
 
 class _Referred:

@@ -6,6 +6,7 @@ Keys are relative, ``/`` between parts. Foreign errors are translated by ``lake.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lake.errors import AlreadyExists, NotFound, StoreUnavailable, UsageError
-from lake.store.foreign import STAGING, checked, errors, lacks_bucket
+from lake.store.foreign import STAGING, checked, errors, lacks_bucket, lacks_upload
 from lake.store.readable import COALESCE_BYTES, ObjectInfo, Readable
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ __all__ = ["COALESCE_BYTES", "BucketStore", "FolderStore", "ObjectInfo", "Object
 
 _BACKOFF: BackoffConfig = {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=2), "base": 2}
 """Waits long enough that four tries outlast the restart of a server."""
-_SINGLE_PUT_BYTES = 64 * 1024**2
+COMPARED_BYTES = 8 * 1024**2
+"""What is read back is compared so many bytes at a time."""
 
 
 class ObjectStore(Protocol):
@@ -44,12 +46,8 @@ class ObjectStore(Protocol):
         """Write an object whole or not at all; a file may be taken over by a hard link."""
         ...
 
-    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        """Write an object unless there is one; exactly one of several callers gets True.
-
-        A bucket keeps this promise up to 64 MiB. Above, where a create is an upload in parts, callers that race may
-        all get True and the last one's bytes stay: such keys are named by their content.
-        """
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write a small object unless there is one; exactly one of several callers gets True."""
         ...
 
     def get(self, key: str) -> bytes: ...
@@ -110,7 +108,7 @@ class FolderStore(Readable):
             staged.replace(target)
             _sync_folder(target.parent)
 
-    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+    def put_if_absent(self, key: str, data: bytes) -> bool:
         checked(key)
         with errors(self.root, key), self._staged(data) as staged:
             target = self._target(key)
@@ -208,39 +206,45 @@ class BucketStore(Readable):
     def put(self, key: str, data: bytes | Path) -> None:
         import obstore
 
-        with errors(self.root, key):
-            obstore.put(self._client, checked(key), data)
+        try:
+            with errors(self.root, key):
+                obstore.put(self._client, checked(key), data)
+        except NotFound as error:
+            # The answer to the end of an upload in parts was lost: asked again, the store knows of no such upload.
+            if not (lacks_upload(error.__cause__) and self._holds(key, data)):
+                raise
 
-    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        if isinstance(data, Path) and data.stat().st_size > _SINGLE_PUT_BYTES:
-            return self._put_large(key, data)
+    def _holds(self, key: str, data: bytes | Path) -> bool:
+        """Whether an object is these bytes."""
+        if self.stat(key).size_bytes != (len(data) if isinstance(data, bytes) else data.stat().st_size):
+            return False
+        with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as content:
+            at = 0
+            while chunk := content.read(COMPARED_BYTES):
+                if self.get_range(key, at, len(chunk)) != chunk:
+                    return False
+                at += len(chunk)
+        return True
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
         for attempt in range(self.s3.max_retries + 1):
             try:
                 self._create(key, data)
                 return True
             except AlreadyExists:
                 # Only where the answer to an earlier try was lost can the object be our own.
-                return attempt > 0 and self.get(key) == (data if isinstance(data, bytes) else data.read_bytes())
+                return attempt > 0 and self.get(key) == data
             except StoreUnavailable:
                 if attempt == self.s3.max_retries:
                     raise
                 time.sleep(min(2.0, 0.5 * 2**attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _create(self, key: str, data: bytes | Path) -> None:
+    def _create(self, key: str, data: bytes) -> None:
         import obstore
 
         with errors(self.root, key):
             obstore.put(self._once, checked(key), data, mode="create", use_multipart=False)
-
-    def _put_large(self, key: str, path: Path) -> bool:
-        """Conditions hold for one PUT, not for an upload in parts: see the protocol."""
-        try:
-            self.stat(key)
-        except NotFound:
-            self.put(key, path)
-            return True
-        return False
 
     def delete(self, key: str) -> None:
         import obstore

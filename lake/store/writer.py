@@ -63,15 +63,16 @@ class PackWriter:
         return blob_ref(self._key, entry)
 
     def add_large(self, sha256: str, path: Path, content_type: str, device_id: str | None = None) -> BlobRef:
-        """Store one large blob under ``blobs/<aa>/<sha256>``, created only if absent, and verify that it is whole.
+        """Store one large blob under ``blobs/<aa>/<sha256>`` and verify that it is whole.
 
-        What a pack's frame says of a small blob lies beside it, and is written first: see ``lake.store.about``.
+        What a pack's frame says of a small blob lies beside it, and is written first: see ``lake.store.about``. What a
+        crash left under the key is written anew: ``gc`` would take the old one for garbage before our rows are there.
         """
         key = large_key(sha256)
         size_bytes = path.stat().st_size
         ref = BlobRef(sha256, size_bytes, key, 0, size_bytes, "raw", _crc_of(path), content_type)
         self.store.put(about_key(key), about(ref, device_id))
-        self.store.put_if_absent(key, path)
+        self.store.put(key, path)
         found = self.store.stat(key).size_bytes
         if found != size_bytes:
             raise IntegrityError(

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pytest
 
 import lake.history
+from jobs.cli import Invocation
+from jobs.upkeep import maintain, rebuild_index
 from lake.engine import Engine
 from lake.errors import CommitConflict, NotFound
 from lake.library.catalog import library_table
@@ -26,7 +28,7 @@ from lake.store.objects import FolderStore
 from lake.store.stat import stat
 from lake.tables import Tables, rows_table
 from tests.support.canary import files, traces, versions
-from tests.support.lakes import ROOT, Lake, bucket_lake, command, new_lake
+from tests.support.lakes import ROOT, Lake, OneEngine, bucket_lake, command, new_lake
 from tests.support.minio import MinioServer
 
 pytestmark = pytest.mark.timeout(300)
@@ -123,6 +125,8 @@ def test_the_word_is_nowhere_any_more(lake_here: Lake, tmp_path: Path) -> None:
     assert (report["contents"], report["assets"]) == (3, 4), "what has the same bytes goes too"
     assert traces(CANARY, files(root)) == []
     erased_and_nothing_else(lake, folder, others)
+    maintain(lake.job, Invocation(json=True), OneEngine(lake.job, lake.engine), 1)
+    erased_and_nothing_else(lake, folder, others)
     for asset in gone:
         for name in (asset["asset_id"], asset["sha256"], asset):
             with pytest.raises(NotFound, match="was erased on"):
@@ -157,9 +161,6 @@ def test_a_rebuild_brings_nothing_back(lake_here: Lake, tmp_path: Path, monkeypa
     with pytest.raises(Killed):
         lake.erase(query=BY_WORD)
     monkeypatch.undo()
-    from jobs.cli import Invocation
-    from jobs.upkeep import rebuild_index
-
     rebuild_index(lake.job, Invocation(json=True))
     assert {row["sha256"] for row in lake.rows("blobs")} == others.keys()
 

@@ -15,6 +15,23 @@ from tests.support.minio import MinioServer
 HOP = ("transfer-encoding", "connection", "keep-alive")
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What a store says that will not do what it is asked."""
+
+    status: int
+    code: str
+    methods: tuple[str, ...] = ("PUT", "POST")
+    only: str = ""
+    """Requests alone whose path has this."""
+    after: int = 0
+    """So many of them are carried out before."""
+
+    def body(self, path: str) -> bytes:
+        said = f"<Code>{self.code}</Code><Message>No.</Message><Resource>{path}</Resource>"
+        return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{said}<RequestId>1</RequestId></Error>'.encode()
+
+
 @dataclass
 class S3Proxy:
     """Forwards requests as they came, but for one fault. Ended with its context."""
@@ -23,11 +40,20 @@ class S3Proxy:
     ignore_conditions: bool = False
     """Take ``If-None-Match`` off every request, as stores do that do not know it."""
     lose_answer_to: int | None = None
-    """Carry out the PUT of this number, counted from 1 since ``count_anew``, and close the line without an answer."""
+    """Carry out the write of this number, counted from 1 since ``count_anew``, and close the line without an answer.
+
+    Writes are PUTs, of objects and of parts, and the POSTs that begin and complete an upload in parts.
+    """
+    only: str = ""
+    """Count the writes alone whose path and query have this."""
+    refusal: Refusal | None = None
+    """Refuse requests in this way."""
+    refused: int = 0
+    """Requests that came for the refusal, those tried again too."""
     puts: list[str] = field(default_factory=list)
-    """Paths of the PUTs that came, those tried again too."""
+    """Paths of the writes that came, those tried again too."""
     lost: list[str] = field(default_factory=list)
-    """Paths of the PUTs whose answer was lost."""
+    """Paths of the writes whose answer was lost."""
 
     def count_anew(self, lose_answer_to: int | None) -> None:
         self.puts, self.lost, self.lose_answer_to = [], [], lose_answer_to
@@ -59,13 +85,24 @@ class S3Proxy:
         self._thread.join()
 
     def loses(self, path: str) -> bool:
-        """Count a PUT; whether its answer is to be lost."""
+        """Count a write; whether its answer is to be lost."""
         with self._lock:
+            if self.only not in path:
+                return False
             self.puts.append(path)
             if len(self.puts) != self.lose_answer_to:
                 return False
             self.lost.append(path)
             return True
+
+    def refuses(self, method: str, path: str) -> Refusal | None:
+        """The refusal, where a request is one to be refused."""
+        with self._lock:
+            refusal = self.refusal
+            if refusal is None or method not in refusal.methods or refusal.only not in path:
+                return None
+            self.refused += 1
+            return refusal if self.refused > refusal.after else None
 
     def without_condition(self, method: str, path: str, headers: dict[str, str]) -> dict[str, str]:
         """The headers without the condition. It is signed like the others, so the request is signed anew."""
@@ -97,7 +134,12 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items() if name.lower() not in (*HOP, "expect")}
         if self.owner.ignore_conditions and "if-none-match" in headers:
             headers = self.owner.without_condition(self.command, self.path, headers)
-        loses = self.command == "PUT" and self.owner.loses(self.path)
+        refusal = self.owner.refuses(self.command, self.path)
+        if refusal is not None:
+            self._answer(refusal.status, refusal.code, [("Content-Type", "application/xml")], refusal.body(self.path))
+            return
+        writes = self.command == "PUT" or (self.command == "POST" and "upload" in urlsplit(self.path).query)
+        loses = writes and self.owner.loses(self.path)
         upstream = http.client.HTTPConnection("127.0.0.1", self.owner.minio.port, timeout=60)
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -111,15 +153,20 @@ class _Handler(BaseHTTPRequestHandler):
         if loses:
             self.close_connection = True
             return
-        self.send_response_only(answer.status, answer.reason)
-        for name, value in answer.getheaders():
-            if name.lower() not in (*HOP, "content-length"):
+        self._answer(answer.status, answer.reason, answer.getheaders(), content)
+
+    def _answer(self, status: int, reason: str, headers: list[tuple[str, str]], content: bytes) -> None:
+        self.send_response_only(status, reason)
+        length = str(len(content))
+        for name, value in headers:
+            if name.lower() == "content-length" and self.command == "HEAD":
+                length = value  # of what an answer to HEAD does not carry
+            elif name.lower() not in (*HOP, "content-length"):
                 self.send_header(name, value)
-        # An answer to HEAD names the length of what it does not carry.
-        length = answer.getheader("Content-Length") if self.command == "HEAD" else None
-        self.send_header("Content-Length", length or str(len(content)))
+        self.send_header("Content-Length", length)
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _forward
 
