@@ -17,6 +17,8 @@ from lake.store.pack import crc32c, decoded
 from lake.store.prefetch import MAX_AHEAD_BYTES, ahead
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
+FIRST_REQUEST_BYTES = 8 * 1024
+"""What a stream reads at a new place. Each request that goes on where the last one ended is twice as large."""
 
 
 def read_blob(store: ObjectStore, ref: BlobRef) -> bytes:
@@ -25,13 +27,13 @@ def read_blob(store: ObjectStore, ref: BlobRef) -> bytes:
 
 
 def open_blob(store: ObjectStore, ref: BlobRef) -> BinaryIO:
-    """A seekable stream over a blob of any size, read in bounded chunks.
+    """A seekable stream over a blob of any size: few bytes are read where one seeks, more at once where one reads on.
 
     A read from start to end is verified: the last chunk comes out only when the whole sha256 is right.
     """
     if ref.codec != "raw":
         return io.BytesIO(read_blob(store, ref))
-    return cast(BinaryIO, io.BufferedReader(_Blob(store, ref), 1024 * 1024))
+    return cast(BinaryIO, io.BufferedReader(_Blob(store, ref)))
 
 
 def scan(store: ObjectStore, refs: Iterable[BlobRef]) -> Iterator[tuple[BlobRef, bytes | IntegrityError]]:
@@ -179,6 +181,9 @@ class _Blob(io.RawIOBase):
         self.store = store
         self.ref = ref
         self.position = 0
+        self._read = b""
+        self._read_at = -1  # nothing was read yet, so nothing goes on
+        self._request_bytes = FIRST_REQUEST_BYTES
         self._hashed = 0
         self._hash = hashlib.sha256()
 
@@ -197,15 +202,26 @@ class _Blob(io.RawIOBase):
         return self.position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        length = min(len(buffer), self.ref.size_bytes - self.position, MAX_REQUEST_BYTES)
-        if length <= 0:
+        wanted = min(len(buffer), self.ref.size_bytes - self.position)
+        if wanted <= 0:
             return 0
-        data = self.store.get_range(self.ref.pack_uri, self.ref.offset + self.position, length)
+        if not self._read_at <= self.position < self._read_at + len(self._read):
+            self._fetch(wanted)
+        start = self.position - self._read_at
+        data = memoryview(self._read)[start : start + wanted]
         if self.position == self._hashed:
             self._hash.update(data)
-            self._hashed += length
+            self._hashed += len(data)
             if self._hashed == self.ref.size_bytes and self._hash.hexdigest() != self.ref.sha256:
                 raise _wrong(self.store, self.ref)
-        buffer[:length] = data
-        self.position += length
-        return length
+        buffer[: len(data)] = data
+        self.position += len(data)
+        return len(data)
+
+    def _fetch(self, wanted: int) -> None:
+        goes_on = self.position == self._read_at + len(self._read)
+        self._request_bytes = min(2 * self._request_bytes, MAX_REQUEST_BYTES) if goes_on else FIRST_REQUEST_BYTES
+        length = min(max(wanted, self._request_bytes), MAX_REQUEST_BYTES, self.ref.size_bytes - self.position)
+        self._read = b""  # let go before the next is there
+        self._read = self.store.get_range(self.ref.pack_uri, self.ref.offset + self.position, length)
+        self._read_at = self.position

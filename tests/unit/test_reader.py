@@ -17,7 +17,7 @@ from lake.model import BlobRef
 from lake.store.objects import FolderStore
 from lake.store.pack import crc32c
 from lake.store.prefetch import MAX_AHEAD_BYTES
-from lake.store.reader import MAX_REQUEST_BYTES, open_blob, read_blob, scan
+from lake.store.reader import FIRST_REQUEST_BYTES, MAX_REQUEST_BYTES, open_blob, read_blob, scan
 from tests.support.packs import CountingStore, sha256_of, write_packs
 
 pytestmark = pytest.mark.timeout(60)
@@ -210,6 +210,26 @@ def test_a_wrong_reference_is_an_error(tmp_path: Path, changed: str) -> None:
     with pytest.raises(IntegrityError) as caught:
         read_blob(store, ref)
     assert "\n" not in str(caught.value)
+
+
+def test_a_stream_reads_little_where_it_seeks_and_much_where_it_goes_on(tmp_path: Path) -> None:
+    store = CountingStore(str(tmp_path / "root"))
+    content = random.Random(4).randbytes(70_000_000)
+    store.put("blobs/large", content)
+    ref = BlobRef(sha256_of(content), len(content), "blobs/large", 0, len(content), "raw", None, "x/y")
+    with open_blob(store, ref) as stream:
+        for place in (60_000_000, 5, 30_000_000):
+            stream.seek(place)
+            assert stream.read(100) == content[place : place + 100]
+        assert [length for _, _, length in store.requests] == [FIRST_REQUEST_BYTES] * 3
+        store.requests.clear()
+        stream.seek(0)
+        assert b"".join(iter(lambda: stream.read(1000), b"")) == content
+    lengths = [length for _, _, length in store.requests]
+    assert sum(lengths) == len(content)
+    assert lengths[:-1] == sorted(lengths[:-1])
+    assert max(lengths) == MAX_REQUEST_BYTES
+    assert len(lengths) < 20
 
 
 def test_a_stream_seeks_and_verifies_what_is_read_to_its_end(tmp_path: Path) -> None:
