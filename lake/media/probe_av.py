@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 from lake.errors import Damaged
 from lake.media.decode import NO_REFERENCES, attached, demuxer
 from lake.media.limits import Limits
+from lake.media.movie_header import boxes_between, movie_header
 from lake.model import Sniffed, Technical
 
 WAV_CODECS = {
@@ -28,7 +29,7 @@ WAV_CODECS = {
 UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000)
 """What recorders write as size while they do not know it."""
 
-BOXES_MAX = 10_000
+LARGE_BYTES = 8 * 1024 * 1024
 
 
 def probe_wav(stream: BinaryIO, sniffed: Sniffed, size_bytes: int, limits: Limits) -> Technical:
@@ -86,15 +87,27 @@ def probe_headerless(stream: BinaryIO, sniffed: Sniffed, size_bytes: int, limits
 
 
 def probe_media(stream: BinaryIO, sniffed: Sniffed, size_bytes: int, limits: Limits) -> Technical:
-    """Streams, sizes and rates as the container's header gives them, by PyAV; the format is forced, no protocol."""
-    import av
-    from av.error import FFmpegError
+    """Streams, sizes and rates as the container's header gives them, by PyAV; the format is forced, no protocol.
 
+    Of a large movie FFmpeg is shown the header alone: its tables of samples and the first pictures are megabytes. Its
+    duration is then that of the tracks, edit lists left out: some milliseconds more where the first frame is cut.
+    """
     _refuse_cut_off(stream, sniffed.content_type, size_bytes)
     stream.seek(0)
     if sniffed.content_type == "audio/midi":
         return Technical(container="midi")
     name = demuxer(sniffed.content_type, stream)
+    if name in ("mp4", "mov") and size_bytes >= LARGE_BYTES and (header := movie_header(stream, size_bytes)):
+        with contextlib.suppress(Damaged):  # else it is asked whole, and says what it is that is wrong
+            return _asked(io.BytesIO(header), name, sniffed)
+    stream.seek(0)
+    return _asked(stream, name, sniffed)
+
+
+def _asked(stream: BinaryIO, name: str, sniffed: Sniffed) -> Technical:
+    import av
+    from av.error import FFmpegError
+
     options = NO_REFERENCES if name in ("mp4", "mov") else {}
     try:
         with av.open(stream, "r", format=name, options=dict(options), metadata_errors="replace") as container:
@@ -150,34 +163,16 @@ def _created(text: str | None) -> datetime | None:
 def _refuse_cut_off(stream: BinaryIO, content_type: str, size_bytes: int) -> None:
     """Containers that say how long they are: told when there is less."""
     if content_type in ("video/mp4", "video/quicktime", "video/3gpp", "audio/x-m4a"):
-        names = set()
-        for name, end in boxes(stream, size_bytes):
-            names.add(name)
-            if end > size_bytes:
-                raise Damaged(f"the file is cut off: its part {name!r} ends at {end:,}, the file at {size_bytes:,}")
-        if "moov" not in names and "moof" not in names:
+        kinds = set()
+        for box in boxes_between(stream, 0, size_bytes):
+            kinds.add(box.kind)
+            if box.end > size_bytes:
+                name = box.kind.decode("latin-1")
+                raise Damaged(f"the file is cut off: its part {name!r} ends at {box.end:,}, the file at {size_bytes:,}")
+        if not kinds & {b"moov", b"moof"}:
             raise Damaged("the file is cut off or was never finished: its index (moov) is missing")
     elif content_type == "video/x-msvideo":
         stream.seek(4)
         declared = struct.unpack("<I", stream.read(4))[0]
         if declared not in UNKNOWN_SIZES and declared + 8 > size_bytes + 1:
             raise Damaged(f"the AVI file is cut off: {size_bytes:,} of {declared + 8:,} bytes are there")
-
-
-def boxes(stream: BinaryIO, size_bytes: int) -> Iterator[tuple[str, int]]:
-    """Name and end of each box at the top of an ISO media file (ISO 14496-12, 4.2)."""
-    at = 0
-    for _ in range(BOXES_MAX):
-        if at + 8 > size_bytes:
-            return
-        stream.seek(at)
-        head = stream.read(16)
-        length = struct.unpack_from(">I", head)[0]
-        if length == 1 and len(head) == 16:
-            length = struct.unpack_from(">Q", head, 8)[0]
-        elif length == 0:
-            length = size_bytes - at
-        if length < 8:
-            return
-        at += length
-        yield head[4:8].decode("latin-1"), at

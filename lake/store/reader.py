@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
-import queue
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from lake.errors import AccessDenied, IntegrityError, LakeError
 from lake.model import BlobRef
 from lake.store.objects import COALESCE_BYTES, ObjectStore
 from lake.store.pack import crc32c, decoded
+from lake.store.prefetch import MAX_AHEAD_BYTES, ahead
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
-PREFETCH_REQUESTS = 2
-"""Requests that wait for the reader; one more is being fetched and one is being read, so memory is bounded by this
-many and two times ``MAX_REQUEST_BYTES`` (or the largest blob, where that is more)."""
+FIRST_REQUEST_BYTES = 8 * 1024
+"""What a stream reads at a new place. Each request that goes on where the last one ended is twice as large."""
 
 
 def read_blob(store: ObjectStore, ref: BlobRef) -> bytes:
@@ -28,86 +27,95 @@ def read_blob(store: ObjectStore, ref: BlobRef) -> bytes:
 
 
 def open_blob(store: ObjectStore, ref: BlobRef) -> BinaryIO:
-    """A seekable stream over a blob of any size, read in bounded chunks.
+    """A seekable stream over a blob of any size: few bytes are read where one seeks, more at once where one reads on.
 
     A read from start to end is verified: the last chunk comes out only when the whole sha256 is right.
     """
     if ref.codec != "raw":
         return io.BytesIO(read_blob(store, ref))
-    return cast(BinaryIO, io.BufferedReader(_Blob(store, ref), 1024 * 1024))
+    return cast(BinaryIO, io.BufferedReader(_Blob(store, ref)))
 
 
 def scan(store: ObjectStore, refs: Iterable[BlobRef]) -> Iterator[tuple[BlobRef, bytes | IntegrityError]]:
-    """Verified bytes of many blobs in the order of the packs, near ones in one request, fetched ahead by a thread.
+    """Verified bytes of many blobs in the order of the packs, near ones in one request, fetched ahead by threads.
 
-    A damaged blob comes as an ``IntegrityError`` and costs only itself; a dead store raises.
+    Memory is bounded by ``MAX_AHEAD_BYTES``, the blob that is given out, and one that a request ends in. A damaged blob
+    comes as an ``IntegrityError`` and costs only itself; a dead store raises.
     """
     requests = _requests(sorted(refs, key=lambda ref: (ref.pack_uri, ref.offset)))
-    fetched: queue.Queue[_Fetched] = queue.Queue(PREFETCH_REQUESTS)
-    stop = threading.Event()
-
-    def fetch() -> None:
-        try:
-            for request in requests:
-                if stop.is_set():
-                    return
-                _put(fetched, stop, (request, _fetched(store, request)))
-            _put(fetched, stop, None)
-        except BaseException as error:
-            # Whatever ends this thread is raised where the blobs are waited for, else they are waited for without end.
-            _put(fetched, stop, error)
-
-    thread = threading.Thread(target=fetch, name="lake-prefetch", daemon=True)
-    thread.start()
-    try:
-        while (item := fetched.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield from _split(store, *item)
-            del item
-    finally:
-        stop.set()
-        with suppress(queue.Empty):
-            while True:
-                fetched.get_nowait()
-        thread.join()
+    parts: list[_Part] = []
+    with closing(ahead(functools.partial(_fetched, store), requests)) as fetched:
+        for request, data in fetched:
+            if isinstance(data, LakeError) and _is_dead(data):
+                raise data
+            parts.append(_Part(request.offset, request.end, data))
+            del data
+            for ref in request.refs:
+                yield ref, _given(store, ref, parts)
+            parts = [part for part in (_from(part, request.next_offset) for part in parts) if part is not None]
 
 
 @dataclass(frozen=True)
 class _Request:
-    """One range request and the blobs that lie in it."""
+    """One range request."""
 
     pack_uri: str
     offset: int
     length: int
     refs: tuple[BlobRef, ...]
+    """The blobs that end in it; the first ones may begin in the requests before it."""
+    next_offset: int
+    """Where the next blob begins, in this request or after it: what lies before is not needed any more."""
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
 
 
-_Fetched = tuple[_Request, bytes | LakeError] | BaseException | None
-"""A request with its answer, what ended the thread that fetches, or None after the last request."""
+class _Part(NamedTuple):
+    """What one request brought, or what of it is still needed."""
+
+    at: int
+    end: int
+    data: bytes | LakeError
 
 
 def _requests(refs: list[BlobRef]) -> Iterator[_Request]:
-    group: list[BlobRef] = []
+    stretch: list[BlobRef] = []
+    end = 0
     for ref in refs:
-        if group and not _joins(group, ref):
-            yield _request(group)
-            group = []
-        group.append(ref)
-    if group:
-        yield _request(group)
+        if stretch and not _joins(stretch, end, ref):
+            yield from _requests_of(stretch, end)
+            stretch = []
+        end = max(end if stretch else 0, ref.offset + ref.length)
+        stretch.append(ref)
+    if stretch:
+        yield from _requests_of(stretch, end)
 
 
-def _joins(group: list[BlobRef], ref: BlobRef) -> bool:
-    first, last = group[0], group[-1]
-    end = ref.offset + ref.length
-    near = ref.offset - (last.offset + last.length) < COALESCE_BYTES
-    return ref.pack_uri == first.pack_uri and near and end - first.offset <= MAX_REQUEST_BYTES
+def _joins(stretch: list[BlobRef], end: int, ref: BlobRef) -> bool:
+    near = ref.pack_uri == stretch[0].pack_uri and ref.offset - end < COALESCE_BYTES
+    return near and not _alone(ref) and not _alone(stretch[0])
 
 
-def _request(group: list[BlobRef]) -> _Request:
-    end = max(ref.offset + ref.length for ref in group)
-    return _Request(group[0].pack_uri, group[0].offset, end - group[0].offset, tuple(group))
+def _alone(ref: BlobRef) -> bool:
+    """Whether a blob is one request: more than is fetched ahead, or a row that cannot be right, told at once."""
+    return ref.length > MAX_AHEAD_BYTES
+
+
+def _requests_of(stretch: list[BlobRef], end: int) -> Iterator[_Request]:
+    """A stretch of near blobs in as few requests as there can be: all but the last are full, so blobs are cut."""
+    start = stretch[0].offset
+    step = end - start if _alone(stretch[0]) else MAX_REQUEST_BYTES
+    first = 0
+    for offset in range(start, max(end, start + 1), step):
+        stop = min(offset + step, end)
+        after = first
+        while after < len(stretch) and stretch[after].offset + stretch[after].length <= stop:
+            after += 1
+        next_offset = stretch[after].offset if after < len(stretch) else end
+        yield _Request(stretch[0].pack_uri, offset, stop - offset, tuple(stretch[first:after]), next_offset)
+        first = after
 
 
 def _fetched(store: ObjectStore, request: _Request) -> bytes | LakeError:
@@ -117,34 +125,32 @@ def _fetched(store: ObjectStore, request: _Request) -> bytes | LakeError:
         return error
 
 
-def _put(fetched: queue.Queue[_Fetched], stop: threading.Event, item: _Fetched) -> None:
-    while not stop.is_set():
-        try:
-            fetched.put(item, timeout=0.2)
-            return
-        except queue.Full:
-            continue
+def _from(part: _Part, offset: int) -> _Part | None:
+    """What of a part lies from a place on."""
+    if part.end <= offset:
+        return None
+    if isinstance(part.data, LakeError) or part.at >= offset:
+        return part
+    return _Part(offset, part.end, part.data[offset - part.at :])
 
 
-def _split(
-    store: ObjectStore, request: _Request, data: bytes | LakeError
-) -> Iterator[tuple[BlobRef, bytes | IntegrityError]]:
-    if isinstance(data, LakeError) and _is_dead(data):
-        raise data
-    for ref in request.refs:
-        try:
-            if isinstance(data, LakeError):
-                # A cut-off pack fails a whole request: each of its blobs is asked for alone.
-                yield ref, read_blob(store, ref)
-            else:
-                start = ref.offset - request.offset
-                yield ref, _verified(store, ref, data[start : start + ref.length])
-        except IntegrityError as error:
-            yield ref, error
-        except LakeError as error:
-            if _is_dead(error):
-                raise
-            yield ref, IntegrityError(f"blob {ref.sha256} cannot be read: {error}")
+def _given(store: ObjectStore, ref: BlobRef, parts: Sequence[_Part]) -> bytes | IntegrityError:
+    end = ref.offset + ref.length
+    pieces = []
+    try:
+        for part in parts:
+            if part.at < end and ref.offset < part.end:
+                if isinstance(part.data, LakeError):
+                    # A cut-off pack fails a whole request: each of its blobs is asked for alone.
+                    return read_blob(store, ref)
+                pieces.append(memoryview(part.data)[max(0, ref.offset - part.at) : end - part.at])
+        return _verified(store, ref, b"".join(pieces))
+    except IntegrityError as error:
+        return error
+    except LakeError as error:
+        if _is_dead(error):
+            raise
+        return IntegrityError(f"blob {ref.sha256} cannot be read: {error}")
 
 
 def _is_dead(error: LakeError) -> bool:
@@ -175,6 +181,9 @@ class _Blob(io.RawIOBase):
         self.store = store
         self.ref = ref
         self.position = 0
+        self._read = b""
+        self._read_at = -1  # nothing was read yet, so nothing goes on
+        self._request_bytes = FIRST_REQUEST_BYTES
         self._hashed = 0
         self._hash = hashlib.sha256()
 
@@ -193,15 +202,26 @@ class _Blob(io.RawIOBase):
         return self.position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        length = min(len(buffer), self.ref.size_bytes - self.position, MAX_REQUEST_BYTES)
-        if length <= 0:
+        wanted = min(len(buffer), self.ref.size_bytes - self.position)
+        if wanted <= 0:
             return 0
-        data = self.store.get_range(self.ref.pack_uri, self.ref.offset + self.position, length)
+        if not self._read_at <= self.position < self._read_at + len(self._read):
+            self._fetch(wanted)
+        start = self.position - self._read_at
+        data = memoryview(self._read)[start : start + wanted]
         if self.position == self._hashed:
             self._hash.update(data)
-            self._hashed += length
+            self._hashed += len(data)
             if self._hashed == self.ref.size_bytes and self._hash.hexdigest() != self.ref.sha256:
                 raise _wrong(self.store, self.ref)
-        buffer[:length] = data
-        self.position += length
-        return length
+        buffer[: len(data)] = data
+        self.position += len(data)
+        return len(data)
+
+    def _fetch(self, wanted: int) -> None:
+        goes_on = self.position == self._read_at + len(self._read)
+        self._request_bytes = min(2 * self._request_bytes, MAX_REQUEST_BYTES) if goes_on else FIRST_REQUEST_BYTES
+        length = min(max(wanted, self._request_bytes), MAX_REQUEST_BYTES, self.ref.size_bytes - self.position)
+        self._read = b""  # let go before the next is there
+        self._read = self.store.get_range(self.ref.pack_uri, self.ref.offset + self.position, length)
+        self._read_at = self.position

@@ -1,9 +1,13 @@
-"""An S3 store that misbehaves: a proxy on the loopback before a real MinIO."""
+"""An S3 store that misbehaves or is far away: a proxy on the loopback before a real MinIO."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +37,29 @@ class Refusal:
 
 
 @dataclass
+class Traffic:
+    """What went through, counted."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    """By method."""
+    gets: list[tuple[str, int]] = field(default_factory=list)
+    """Path, without its query, and bytes of every answer to a GET."""
+    together: int = 0
+    """Requests that are being answered."""
+    most_together: int = 0
+
+    def read(self, part: str) -> list[int]:
+        """Bytes of each GET whose path has this part."""
+        return [size_bytes for path, size_bytes in self.gets if part in path]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    """A client with many connections is not made to wait for the listening."""
+
+
+@dataclass
 class S3Proxy:
     """Forwards requests as they came, but for one fault. Ended with its context."""
 
@@ -50,13 +77,17 @@ class S3Proxy:
     """Refuse requests in this way."""
     refused: int = 0
     """Requests that came for the refusal, those tried again too."""
+    delay_s: float = 0.0
+    """What every request waits before it is carried out."""
+    traffic: Traffic = field(default_factory=Traffic)
     puts: list[str] = field(default_factory=list)
     """Paths of the writes that came, those tried again too."""
     lost: list[str] = field(default_factory=list)
     """Paths of the writes whose answer was lost."""
 
-    def count_anew(self, lose_answer_to: int | None) -> None:
+    def count_anew(self, lose_answer_to: int | None = None) -> None:
         self.puts, self.lost, self.lose_answer_to = [], [], lose_answer_to
+        self.traffic = Traffic()
 
     @property
     def endpoint_url(self) -> str:
@@ -73,8 +104,7 @@ class S3Proxy:
         class Handler(_Handler):
             owner = proxy
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         return self
@@ -83,6 +113,20 @@ class S3Proxy:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    @contextlib.contextmanager
+    def counted(self, method: str) -> Iterator[Traffic]:
+        """Count a request for as long as it takes."""
+        traffic = self.traffic
+        with self._lock:
+            traffic.requests[method] += 1
+            traffic.together += 1
+            traffic.most_together = max(traffic.most_together, traffic.together)
+        try:
+            yield traffic
+        finally:
+            with self._lock:
+                traffic.together -= 1
 
     def loses(self, path: str) -> bool:
         """Count a write; whether its answer is to be lost."""
@@ -127,9 +171,15 @@ class S3Proxy:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     owner: S3Proxy
 
     def _forward(self) -> None:
+        with self.owner.counted(self.command) as traffic:
+            time.sleep(self.owner.delay_s)
+            self._carry_out(traffic)
+
+    def _carry_out(self, traffic: Traffic) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items() if name.lower() not in (*HOP, "expect")}
         if self.owner.ignore_conditions and "if-none-match" in headers:
@@ -148,6 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.endheaders(body)
             answer = upstream.getresponse()
             content = answer.read()
+            if self.command == "GET":
+                traffic.gets.append((urlsplit(self.path).path, len(content)))
         finally:
             upstream.close()
         if loses:

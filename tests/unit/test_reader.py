@@ -16,7 +16,8 @@ from lake.errors import AccessDenied, IntegrityError, StoreError, StoreUnavailab
 from lake.model import BlobRef
 from lake.store.objects import FolderStore
 from lake.store.pack import crc32c
-from lake.store.reader import MAX_REQUEST_BYTES, PREFETCH_REQUESTS, open_blob, read_blob, scan
+from lake.store.prefetch import MAX_AHEAD_BYTES
+from lake.store.reader import FIRST_REQUEST_BYTES, MAX_REQUEST_BYTES, open_blob, read_blob, scan
 from tests.support.packs import CountingStore, sha256_of, write_packs
 
 pytestmark = pytest.mark.timeout(60)
@@ -46,7 +47,7 @@ def stored(tmp_path: Path, sizes: Sequence[int], target_bytes: int = 1 << 30) ->
 
 
 def prefetching() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "lake-prefetch"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("lake-prefetch")]
 
 
 def test_near_blobs_take_one_request(tmp_path: Path) -> None:
@@ -75,7 +76,49 @@ def test_requests_are_bounded_and_in_order(tmp_path: Path) -> None:
     assert list(got) == sorted(refs, key=lambda ref: (ref.pack_uri, ref.offset))
     assert all(length <= MAX_REQUEST_BYTES for _, _, length in store.requests)
     assert len(store.requests) == 4
-    assert store.requests == sorted(store.requests)
+
+
+@pytest.mark.parametrize("size_bytes", [4_000_001, 7_999_999, 40_000_001])
+def test_all_requests_but_the_last_are_full_and_blobs_are_cut(tmp_path: Path, size_bytes: int) -> None:
+    """One GET for 16 MiB, whatever the blobs' sizes are: a blob may begin in one request and end in a later one."""
+    store = CountingStore(str(tmp_path / "root"))
+    contents = [random.Random(number).randbytes(size_bytes) for number in range(80_000_000 // size_bytes)]
+    store.put("blobs/pack", b"".join(contents))
+    refs = [
+        BlobRef(sha256_of(data), size_bytes, "blobs/pack", number * size_bytes, size_bytes, "raw", crc32c(data), "x/y")
+        for number, data in enumerate(contents)
+    ]
+    assert [data for _, data in scan(store, refs)] == contents
+    whole_bytes = size_bytes * len(contents)
+    assert sum(length for _, _, length in store.requests) == whole_bytes
+    assert len(store.requests) == -(-whole_bytes // MAX_REQUEST_BYTES)
+
+
+def test_a_lost_request_costs_no_blob_that_ends_in_another(tmp_path: Path) -> None:
+    """A blob that a failed request cuts is asked for alone, like those within it."""
+    refs, contents = stored(tmp_path, [5_000_000] * 8)
+    path = tmp_path / "root" / refs[0].pack_uri
+    path.write_bytes(path.read_bytes()[: refs[5].offset + 100])
+    got = [data for _, data in scan(FolderStore(str(tmp_path / "root")), refs)]
+    assert got[:5] == contents[:5]
+    assert all(isinstance(data, IntegrityError) for data in got[5:])
+
+
+def test_rows_that_cannot_be_right_cost_only_themselves(tmp_path: Path) -> None:
+    refs, contents = stored(tmp_path, [1000] * 4)
+    wrong = [
+        replace(refs[1], length=1 << 61),
+        replace(refs[1], length=900_000),
+        replace(refs[1], offset=-5),
+        replace(refs[1], length=-5),
+    ]
+    store = CountingStore(str(tmp_path / "root"))
+    got = list(scan(store, [*refs, *wrong, refs[2]]))
+    assert [data for ref, data in got if ref == refs[1]] == [contents[1]]
+    assert [data for ref, data in got if ref == refs[2]] == [contents[2]] * 2
+    assert all(isinstance(data, IntegrityError) for ref, data in got if ref in wrong)
+    assert len(got) == 9
+    assert len(store.requests) < 20
 
 
 def test_a_damaged_blob_costs_only_itself(tmp_path: Path) -> None:
@@ -136,10 +179,10 @@ def test_an_abandoned_scan_ends_its_thread(tmp_path: Path) -> None:
     scanning = scan(store, refs)
     assert isinstance(scanning, Iterator)
     assert next(iter(scanning))[1] in contents
-    assert len(prefetching()) == 1
+    assert prefetching()
     scanning.close()
     assert prefetching() == []
-    assert len(store.requests) <= PREFETCH_REQUESTS + 2
+    assert sum(length for _, _, length in store.requests) <= MAX_AHEAD_BYTES
     assert list(scan(store, [])) == []
     assert prefetching() == []
 
@@ -154,7 +197,7 @@ def test_memory_is_bounded_by_the_requests_in_flight(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert count == 240_000_000
-    assert peak_bytes < (PREFETCH_REQUESTS + 3) * MAX_REQUEST_BYTES
+    assert peak_bytes < MAX_AHEAD_BYTES + 2 * MAX_REQUEST_BYTES
 
 
 @pytest.mark.parametrize("changed", ["crc32c", "sha256", "size_bytes", "offset", "codec"])
@@ -167,6 +210,26 @@ def test_a_wrong_reference_is_an_error(tmp_path: Path, changed: str) -> None:
     with pytest.raises(IntegrityError) as caught:
         read_blob(store, ref)
     assert "\n" not in str(caught.value)
+
+
+def test_a_stream_reads_little_where_it_seeks_and_much_where_it_goes_on(tmp_path: Path) -> None:
+    store = CountingStore(str(tmp_path / "root"))
+    content = random.Random(4).randbytes(70_000_000)
+    store.put("blobs/large", content)
+    ref = BlobRef(sha256_of(content), len(content), "blobs/large", 0, len(content), "raw", None, "x/y")
+    with open_blob(store, ref) as stream:
+        for place in (60_000_000, 5, 30_000_000):
+            stream.seek(place)
+            assert stream.read(100) == content[place : place + 100]
+        assert [length for _, _, length in store.requests] == [FIRST_REQUEST_BYTES] * 3
+        store.requests.clear()
+        stream.seek(0)
+        assert b"".join(iter(lambda: stream.read(1000), b"")) == content
+    lengths = [length for _, _, length in store.requests]
+    assert sum(lengths) == len(content)
+    assert lengths[:-1] == sorted(lengths[:-1])
+    assert max(lengths) == MAX_REQUEST_BYTES
+    assert len(lengths) < 20
 
 
 def test_a_stream_seeks_and_verifies_what_is_read_to_its_end(tmp_path: Path) -> None:
