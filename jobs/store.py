@@ -38,7 +38,7 @@ def stat(invocation: Invocation) -> None:
 @click.option("--dry-run", is_flag=True, help="Count what is missing and write nothing.")
 @click.pass_obj
 def rebuild(invocation: Invocation, dry_run: bool) -> int:
-    """Add to the table of blobs what the packs and large blobs hold and it does not name.
+    """Add to the table of blobs what the packs and large blobs hold, and to that of assets what arrived of it.
 
     Exit 3 when something in the store is damaged or lost; each such thing is told on stderr.
 
@@ -46,16 +46,19 @@ def rebuild(invocation: Invocation, dry_run: bool) -> int:
     lake store rebuild --dry-run
     lake store rebuild
     """
-    from jobs.context import open_job
+    from jobs.context import Engines, open_job
     from jobs.upkeep import rebuild_index
 
     job = open_job(invocation)
-    document = rebuild_index(job, invocation, dry_run=dry_run)
+    with Engines(job.settings, None, "lake store rebuild") as engines:
+        document = rebuild_index(job, invocation, engines, dry_run=dry_run)
     if not invocation.emit(document):
         click.echo(
             f"{document['blobs']:,} blobs in {document['packs']:,} packs ({document['from_footers']:,} read by their"
             f" footer, {document['from_frames']:,} by their frames) and large objects: {document['added']:,}"
-            f" {'to be ' if dry_run else ''}added to the table, {document['damaged']:,} damaged or lost"
+            f" {'to be ' if dry_run else ''}added to the table, {document['assets']:,} assets"
+            f" {'to be ' if dry_run else ''}added to theirs, {document['damaged']:,} damaged or lost;"
+            f" {document['seconds'] / max(document['bytes'], 1) * 1e9:.1f} s a GB"
         )
         for finding in document["findings"]:
             click.echo(finding, err=True)

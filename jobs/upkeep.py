@@ -11,6 +11,7 @@ from lake.errors import UsageError
 if TYPE_CHECKING:
     from jobs.context import Engines, Job
 
+COUNTED_AT_ONCE = 10_000
 Told = Callable[[int, int], None]
 """Told objects and bytes done so far."""
 
@@ -104,12 +105,24 @@ def scrub_store(
     return {**document, "assets": assets, "libraries": libraries}
 
 
-def rebuild_index(job: Job, invocation: Invocation, *, dry_run: bool = False) -> dict[str, Any]:
-    """Rebuild the index, recorded as a run unless nothing is to be written, and return the verb's document."""
+def rebuild_index(job: Job, invocation: Invocation, engines: Engines, *, dry_run: bool = False) -> dict[str, Any]:
+    """Rebuild index and assets, recorded as a run unless nothing is to be written, and return the verb's document."""
+    from jobs.context import utc_now
+    from jobs.ingest import plan_for
+    from lake.ingest.commit import RunFacts
+    from lake.ingest.rebuild import missing_assets, rebuild_assets
     from lake.store.rebuild import rebuild as rebuild_blobs
 
     def work(told: Told, run_id: str) -> Any:
-        return rebuild_blobs(job.store, job.tables, dry_run=dry_run, progress=lambda r: told(r.blobs, r.bytes))
+        report = rebuild_blobs(job.store, job.tables, dry_run=dry_run, progress=lambda r: told(r.blobs, r.bytes))
+        if dry_run:
+            report.assets = sum(len(rows) for rows in missing_assets(job.tables, COUNTED_AT_ONCE))
+        else:
+            facts = RunFacts(run_id, utc_now())
+            report.assets = rebuild_assets(
+                job.store, job.tables, lambda connector: plan_for(job, connector, None), engines.started, facts
+            )
+        return report
 
     return _recorded(
         job,
@@ -119,6 +132,7 @@ def rebuild_index(job: Job, invocation: Invocation, *, dry_run: bool = False) ->
         lambda r: (r.blobs, r.added, r.damaged, r.bytes),
         dry_run,
         exclusive=["rebuild"],
+        engines=engines,
     )
 
 

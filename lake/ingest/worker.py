@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from connectors.base import Connector
-from lake.errors import Damaged, RecordError, Unreadable
+from lake.errors import Damaged, IntegrityError, RecordError, Unreadable
 from lake.ingest.landing import Landing, columns
 from lake.ingest.plan import IngestTask
 from lake.media.limits import Limits
@@ -109,6 +109,8 @@ class _Task:
                 path = self._spool(call_id, data, stream) if len(data) >= self.context.max_blob_bytes else None
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror or error}") from error
+        except IntegrityError as error:
+            raise Unreadable(str(error)) from error
         if path is None:
             self._store_small(landing, data)
         else:

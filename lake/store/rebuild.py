@@ -34,6 +34,8 @@ class RebuildReport:
     blobs: int = 0
     added: int = 0
     bytes: int = 0
+    assets: int = 0
+    """Assets added, of recordings whose bytes are there (see ``lake.ingest.rebuild``)."""
     findings: list[str] = field(default_factory=list)
 
     def add(self, index: ObjectIndex) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 import lake.history
 from jobs.cli import Invocation
-from jobs.upkeep import maintain, rebuild_index
+from jobs.upkeep import maintain
 from lake.engine import Engine
 from lake.errors import CommitConflict, NotFound
 from lake.library.catalog import library_table
@@ -161,7 +161,7 @@ def test_a_rebuild_brings_nothing_back(lake_here: Lake, tmp_path: Path, monkeypa
     with pytest.raises(Killed):
         lake.erase(query=BY_WORD)
     monkeypatch.undo()
-    rebuild_index(lake.job, Invocation(json=True))
+    lake.rebuild()
     assert {row["sha256"] for row in lake.rows("blobs")} == others.keys()
 
 

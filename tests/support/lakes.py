@@ -16,7 +16,7 @@ from jobs.cli import Invocation
 from jobs.context import Engines, Job, open_job
 from jobs.erase import erase_recordings, preview_erasure
 from jobs.ingest import ingest_source, make_plan
-from jobs.upkeep import collect_garbage, compact_store, scrub_store
+from jobs.upkeep import collect_garbage, compact_store, rebuild_index, scrub_store
 from lake.catalog.create import create_lake
 from lake.catalog.read import open_recording
 from lake.catalog.selection import chosen_contents
@@ -57,6 +57,9 @@ class Lake:
     def scrub(self, max_age_days: float = 0.0, **options: Any) -> dict[str, Any]:
         engines = OneEngine(self.job, self.engine)
         return scrub_store(self.job, Invocation(json=True), engines, max_age_days, **options)
+
+    def rebuild(self) -> dict[str, Any]:
+        return rebuild_index(self.job, Invocation(json=True), OneEngine(self.job, self.engine))
 
     def erase(self, *recordings: str, query: str | None = None, dry_run: bool = False) -> dict[str, Any]:
         engines = OneEngine(self.job, self.engine)
