@@ -174,18 +174,33 @@ class Tables:
     def commit(self, name: str, table: DeltaTable, actions: Sequence[Any], facts: Mapping[str, Any]) -> None:
         """Commit files written and files taken away, as changes of the version that ``table`` was opened at.
 
+        Whether the files are still there is looked at here: delta-rs lets a commit that takes files away pass over a
+        merge that took the same ones, and the rows are there twice (deltalake 1.6.6).
+
         Raises:
             CommitConflict: another commit took one of those files away.
         """
         from deltalake import CommitProperties
+        from deltalake.transaction import RemoveAction
 
-        with delta_errors(self.uri(name)):
-            table.create_write_transaction(
-                list(actions),
-                mode="append",
-                schema=table.schema(),
-                commit_properties=CommitProperties(custom_metadata=dict(facts), max_commit_retries=COMMIT_RETRIES),
-            )
+        taken = {action.path for action in actions if isinstance(action, RemoveAction)}
+        for attempt in range(COMMIT_RETRIES):
+            try:
+                with delta_errors(self.uri(name)):
+                    if not taken <= set(table.get_add_actions(flatten=True)["path"].to_pylist()):
+                        raise CommitConflict(f"files of {self.uri(name)} are gone; run the command again")
+                    table.create_write_transaction(
+                        list(actions),
+                        mode="append",
+                        schema=table.schema(),
+                        commit_properties=CommitProperties(custom_metadata=dict(facts), max_commit_retries=0),
+                    )
+                return
+            except CommitConflict:
+                newer = self.open(name)
+                if newer.version() == table.version() or attempt == COMMIT_RETRIES - 1:
+                    raise
+                table = newer
 
     def retried(self, name: str, write: Callable[[], int]) -> int:
         """A write that reads the table first, again and again while other writers are first."""
