@@ -239,18 +239,13 @@ class Tables:
             sizes = self.open(name, version).get_add_actions(flatten=True)["size_bytes"].to_pylist()
         return [int(size) for size in sizes]
 
-    def merge_files(self, name: str, order: Sequence[str] = ()) -> None:
-        """Merge small files; with ``order``, all files, sorted by these columns. Rows stay as they are."""
-        self.retried(name, lambda: self._merge_once(name, order))
+    def merge_files(self, name: str) -> None:
+        """Merge small files. Rows stay as they are."""
+        self.retried(name, lambda: self._merge_once(name))
 
-    def _merge_once(self, name: str, order: Sequence[str] = (), target_bytes: int = MERGED_FILE_BYTES) -> int:
+    def _merge_once(self, name: str, target_bytes: int = MERGED_FILE_BYTES) -> int:
         with delta_errors(self.uri(name)):
-            optimizer = self.open(name).optimize
-            properties = _writer_properties()
-            if order:
-                optimizer.z_order(list(order), target_size=target_bytes, writer_properties=properties)
-            else:
-                optimizer.compact(target_size=target_bytes, writer_properties=properties)
+            self.open(name).optimize.compact(target_size=target_bytes, writer_properties=_writer_properties())
         return 0
 
     def remove_old_files(
