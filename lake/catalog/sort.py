@@ -19,12 +19,14 @@ import pyarrow.parquet as pq
 
 from lake.rewrite import statistics
 from lake.store.lookup import FALSE_SHARE, FILTERED, SORTED_PREFIX
-from lake.tables import MERGED_FILE_BYTES, ROW_GROUP_ROWS, SMALL_FILE_BYTES, Tables
+from lake.tables import MERGED_FILE_BYTES, SMALL_FILE_BYTES, Tables
 
 if TYPE_CHECKING:
     from deltalake.transaction import AddAction
 
 SORT_MEMORY = "1GB"
+SORTED_GROUP_ROWS = 16 * 1024
+"""Rows of a row group: what a look-up of one value reads."""
 
 
 def sort_table(tables: Tables, name: str, order: Sequence[str], *, target_bytes: int = MERGED_FILE_BYTES) -> None:
@@ -65,7 +67,7 @@ def _ordered(dataset: Any, order: Sequence[str], scratch: str) -> Iterator[pa.Re
     with duckdb.connect(":memory:", config={"memory_limit": SORT_MEMORY, "temp_directory": scratch}) as db:
         db.execute("SET TimeZone = 'UTC'")
         db.register("unordered", dataset)
-        yield from db.sql(f"FROM unordered ORDER BY {columns}").to_arrow_reader(ROW_GROUP_ROWS)
+        yield from db.sql(f"FROM unordered ORDER BY {columns}").to_arrow_reader(SORTED_GROUP_ROWS)
 
 
 def write_files(
@@ -89,7 +91,7 @@ def _one_file(
     from deltalake.transaction import AddAction
 
     path = f"{SORTED_PREFIX}{uuid.uuid4().hex}.zstd.parquet"
-    filters = {FILTERED[name]: {"ndv": ROW_GROUP_ROWS, "fpp": FALSE_SHARE}} if name in FILTERED else None
+    filters = {FILTERED[name]: {"ndv": SORTED_GROUP_ROWS, "fpp": FALSE_SHARE}} if name in FILTERED else None
     known: dict[str, Any] = {}
     with (
         tables.filesystem(name).open_output_stream(path) as sink,
@@ -97,7 +99,7 @@ def _one_file(
     ):
         while batch is not None:
             rows = pa.table(batch).cast(schema)
-            writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+            writer.write_table(rows, row_group_size=SORTED_GROUP_ROWS)
             known = both_statistics(known, statistics(rows))
             batch = next(following, None) if sink.tell() < target_bytes else None
         writer.close()

@@ -19,13 +19,13 @@ _NUM_BYTES_FIELD = 0x15
 """Thrift's compact mark of the first field, a 32-bit integer: how many bytes the bits have."""
 
 
-def bits_of(stored: bytes) -> bytes:
+def bits_of(stored: memoryview) -> memoryview:
     """The bits of a filter as it lies in a file, its header before them.
 
     Raises:
         ValueError: it is none that this lake knows.
     """
-    if not stored or stored[0] != _NUM_BYTES_FIELD:
+    if not len(stored) or stored[0] != _NUM_BYTES_FIELD:
         raise ValueError("no Bloom filter: its header is another's")
     number, shift, at = 0, 0, 1
     while at < len(stored):
@@ -40,7 +40,7 @@ def bits_of(stored: bytes) -> bytes:
     return stored[-size_bytes:]
 
 
-def may_have(bits: bytes, hashed: int) -> bool:
+def may_have(bits: memoryview, hashed: int) -> bool:
     """Whether a filter may have a value with this hash; False is certain."""
     blocks = len(bits) // BLOCK.size
     words = BLOCK.unpack_from(bits, ((hashed >> 32) * blocks >> 32) * BLOCK.size)

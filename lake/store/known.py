@@ -10,21 +10,37 @@ from typing import Any, cast
 from lake.store.bloom import bits_of, may_have, xxh64
 from lake.store.objects import ObjectStore
 
-FILTERS_KEPT = 256
-"""In a worker's memory, 64 MiB at most: those of 16 million rows."""
+SPAN_BYTES = 4 * 1024**2
+"""Filters of a file lie side by side: so many bytes of them are read at once."""
+SPANS_KEPT = 16
+"""In a worker's memory, 64 MiB: the filters of 16 million rows."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Filters of a sorted file that are read together."""
+
+    path: str
+    """Below the table's folder."""
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True)
 class RowGroup:
     """One row group of a sorted file, as its footer tells. Pickles."""
 
-    path: str
-    """Below the table's folder."""
+    span: Span
     number: int
     least: str
     most: str
     filter_offset: int
     filter_bytes: int
+
+    def may_have(self, spanned: bytes, hashed: int) -> bool:
+        """Whether the group may have a value with this hash, by the bytes of its span; False is certain."""
+        at = self.filter_offset - self.span.offset
+        return may_have(bits_of(memoryview(spanned)[at : at + self.filter_bytes]), hashed)
 
 
 @dataclass(frozen=True)
@@ -41,12 +57,10 @@ class Known:
         if not near:
             return False
         hashed = xxh64(value.encode())
-        return any(
-            may_have(_kept_bits(cast(Hashable, store), f"{self.folder}/{each.path}", each), hashed) for each in near
-        )
+        return any(group.may_have(_kept(cast(Hashable, store), self.folder, group.span), hashed) for group in near)
 
 
-@functools.lru_cache(FILTERS_KEPT)
-def _kept_bits(store: Any, key: str, group: RowGroup) -> bytes:
+@functools.lru_cache(SPANS_KEPT)
+def _kept(store: Any, folder: str, span: Span) -> bytes:
     """Filters that a worker process read last: files never change, so they stay right."""
-    return bits_of(store.get_range(key, group.filter_offset, group.filter_bytes))
+    return bytes(store.get_range(f"{folder}/{span.path}", span.offset, span.length))

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lake.store.blobs import StoredBlob, stored_blobs
-from lake.store.bloom import bits_of, may_have, xxh64
-from lake.store.known import RowGroup
+from lake.store.bloom import xxh64
+from lake.store.known import SPAN_BYTES, RowGroup, Span
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ SORTED_PREFIX = "sorted-"
 """How the names of files begin that have filters: others are not opened to look."""
 FALSE_SHARE = 1e-4
 """A filter lets pass at most this share of the values that are not there; it takes 4 bytes a row."""
-FILTERS_AT_ONCE = 16
+SPANS_AT_ONCE = 16
 
 
-Bits = Callable[[RowGroup], bytes]
-"""Reads the bits of a row group's filter."""
+Spans = Callable[[Span], bytes]
+"""Reads the bytes of filters."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,27 @@ def parted(dataset: ds.Dataset, column: str) -> Parted:
 def _groups(fragment: ds.Fragment, column: str) -> list[RowGroup] | None:
     metadata = fragment.metadata
     at = metadata.schema.names.index(column)
-    found = []
-    for number in range(metadata.num_row_groups):
-        chunk = metadata.row_group(number).column(at)
-        known = chunk.statistics
-        if known is None or not known.has_min_max or known.null_count or not chunk.bloom_filter_length:
-            return None
-        found.append(
-            RowGroup(fragment.path, number, known.min, known.max, chunk.bloom_filter_offset, chunk.bloom_filter_length)
-        )
-    return found
+    chunks = [metadata.row_group(number).column(at) for number in range(metadata.num_row_groups)]
+    known = [chunk.statistics for chunk in chunks]
+    if any(each is None or not each.has_min_max or each.null_count for each in known):
+        return None
+    if not all(chunk.bloom_filter_length for chunk in chunks):
+        return None
+    spans = spans_of(fragment.path, [(chunk.bloom_filter_offset, chunk.bloom_filter_length) for chunk in chunks])
+    return [
+        RowGroup(span, number, said.min, said.max, chunk.bloom_filter_offset, chunk.bloom_filter_length)
+        for number, (span, said, chunk) in enumerate(zip(spans, known, chunks, strict=True))
+    ]
+
+
+def spans_of(path: str, ranges: Sequence[tuple[int, int]]) -> list[Span]:
+    """The span of each (offset, length) of a file: neighbours together, up to ``SPAN_BYTES``. Pure."""
+    cuts: list[list[tuple[int, int]]] = []
+    for offset, length in ranges:
+        if not cuts or cuts[-1][-1][0] + cuts[-1][-1][1] != offset or offset + length - cuts[-1][0][0] > SPAN_BYTES:
+            cuts.append([])
+        cuts[-1].append((offset, length))
+    return [Span(path, cut[0][0], cut[-1][0] + cut[-1][1] - cut[0][0]) for cut in cuts for _ in cut]
 
 
 def rows_with(tables: Tables, name: str, values: Sequence[str]) -> ds.Dataset:
@@ -77,21 +88,21 @@ def rows_with(tables: Tables, name: str, values: Sequence[str]) -> ds.Dataset:
     """
     filesystem = tables.filesystem(name)
 
-    def bits(group: RowGroup) -> bytes:
-        with filesystem.open_input_file(group.path) as file:
-            return bits_of(bytes(file.read_at(group.filter_bytes, group.filter_offset)))
+    def read(span: Span) -> bytes:
+        with filesystem.open_input_file(span.path) as file:
+            return bytes(file.read_at(span.length, span.offset))
 
-    return part_with(tables.dataset(name), FILTERED[name], values, bits)
+    return part_with(tables.dataset(name), FILTERED[name], values, read)
 
 
-def part_with(dataset: ds.Dataset, column: str, values: Sequence[str], bits: Bits) -> ds.Dataset:
-    """The same of a dataset whose filters are read by ``bits``."""
+def part_with(dataset: ds.Dataset, column: str, values: Sequence[str], spans: Spans) -> ds.Dataset:
+    """The same of a dataset whose filters are read by ``spans``."""
     parts = parted(dataset, column)
     if not parts.groups:
         return dataset
     numbers: dict[str, list[int]] = {}
-    for group in groups_with(parts.groups, values, bits):
-        numbers.setdefault(group.path, []).append(group.number)
+    for group in groups_with(parts.groups, values, spans):
+        numbers.setdefault(group.span.path, []).append(group.number)
     some = [
         fragment.subset(row_group_ids=numbers[fragment.path])
         for fragment in dataset.get_fragments()
@@ -100,19 +111,21 @@ def part_with(dataset: ds.Dataset, column: str, values: Sequence[str], bits: Bit
     return of_fragments([*some, *parts.rest.get_fragments()], dataset)
 
 
-def groups_with(groups: Sequence[RowGroup], values: Iterable[str], bits: Bits) -> list[RowGroup]:
+def groups_with(groups: Sequence[RowGroup], values: Iterable[str], spans: Spans) -> list[RowGroup]:
     """The row groups that may have one of these values; the others surely have none."""
     hashed = [(value, xxh64(value.encode())) for value in sorted(set(values))]
-
-    def may(group: RowGroup) -> bool:
+    near: dict[Span, list[tuple[RowGroup, list[int]]]] = {}
+    for group in groups:
         within = [each for value, each in hashed if group.least <= value <= group.most]
-        if not within:
-            return False
-        found = bits(group)
-        return any(may_have(found, each) for each in within)
+        if within:
+            near.setdefault(group.span, []).append((group, within))
 
-    with ThreadPoolExecutor(FILTERS_AT_ONCE) as pool:
-        return [group for group, found in zip(groups, pool.map(may, groups), strict=True) if found]
+    def found(span: Span) -> list[RowGroup]:
+        spanned = spans(span)
+        return [group for group, within in near[span] if any(group.may_have(spanned, each) for each in within)]
+
+    with ThreadPoolExecutor(SPANS_AT_ONCE) as pool:
+        return [group for each in pool.map(found, near) for group in each]
 
 
 def stored_contents(tables: Tables, contents: Iterable[str]) -> dict[str, StoredBlob]:

@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from lake.errors import NotFound
 from lake.store.blobs import asking
-from lake.store.bloom import bits_of
 from lake.store.lookup import FILTERED, of_fragments, part_with
 from lake.store.objects import ObjectStore
 from lake.tables import Tables
@@ -92,7 +91,7 @@ def _with_later(usage: Usage, old: ds.Dataset, later: ds.Dataset, store: ObjectS
         old,
         column,
         contents,
-        lambda group: bits_of(store.get_range(f"{folder}/{group.path}", group.filter_offset, group.filter_bytes)),
+        lambda span: store.get_range(f"{folder}/{span.path}", span.offset, span.length),
     )
     same = near.to_table(columns=COLUMNS, filter=pc.field(column).isin(pa.array(contents, pa.string())))
     before, after = usage_of(ds.dataset(same)), usage_of(ds.dataset(pa.concat_tables([same, new])))

@@ -66,7 +66,7 @@ def test_new_contents_are_stored_and_copies_are_not(lake: Lake, tmp_path: Path) 
 
 def test_contents_that_a_filter_takes_for_stored_ones_are_landed_all_the_same(lake: Lake, tmp_path: Path) -> None:
     (group,) = parted(lake.job.tables.dataset("blobs"), "sha256").groups
-    path = Path(lake.job.tables.uri("blobs"), group.path)
+    path = Path(lake.job.tables.uri("blobs"), group.span.path)
     stored = bytearray(path.read_bytes())
     end = group.filter_offset + group.filter_bytes
     bits = 2 ** (group.filter_bytes.bit_length() - 1)  # all but the header before them

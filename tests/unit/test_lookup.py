@@ -12,16 +12,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from lake.catalog.sort import both_statistics, is_loose, sort_table
+from lake.catalog.sort import SORTED_GROUP_ROWS, both_statistics, is_loose, sort_table
 from lake.rewrite import delete_rows, statistics
 from lake.schema import BLOBS
 from lake.store.bloom import bits_of, may_have, xxh64
-from lake.store.known import Known
-from lake.store.lookup import groups_with, parted, rows_with, stored_contents
+from lake.store.known import SPAN_BYTES, Known, Span
+from lake.store.lookup import groups_with, parted, rows_with, spans_of, stored_contents
 from lake.store.objects import FolderStore
-from lake.tables import ROW_GROUP_ROWS, Tables
+from lake.tables import Tables
 
-ROWS = 2 * ROW_GROUP_ROWS + 1000
+ROWS = 2 * SORTED_GROUP_ROWS + 1000
 
 
 def sha256(number: int) -> str:
@@ -74,7 +74,7 @@ def test_filters_that_arrow_wrote_have_all_that_is_in_them(tmp_path: Path, lengt
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"v": values}), path, bloom_filter_options={"v": {"ndv": 50, "fpp": 0.001}})
     chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
-    bits = bits_of(path.read_bytes()[chunk.bloom_filter_offset :][: chunk.bloom_filter_length])
+    bits = bits_of(memoryview(path.read_bytes())[chunk.bloom_filter_offset :][: chunk.bloom_filter_length])
     assert all(may_have(bits, xxh64(value.encode())) for value in values)
     assert sum(may_have(bits, xxh64(f"absent {number}".encode())) for number in range(1000)) < 20
 
@@ -82,7 +82,7 @@ def test_filters_that_arrow_wrote_have_all_that_is_in_them(tmp_path: Path, lengt
 @pytest.mark.parametrize("stored", [b"", b"\x00" * 40, b"\x15\x80\x80", b"\x15\x40\x00"])
 def test_what_is_no_filter_is_refused(stored: bytes) -> None:
     with pytest.raises(ValueError, match="no Bloom filter"):
-        bits_of(stored)
+        bits_of(memoryview(stored))
 
 
 def test_a_sorted_table_has_the_same_rows_in_order(filled: Tables) -> None:
@@ -114,9 +114,19 @@ def test_an_executor_is_never_told_that_a_stored_content_is_new(filled: Tables) 
 
 def test_a_filter_that_rules_nothing_out_is_read_through(filled: Tables) -> None:
     groups = parted(filled.dataset("blobs"), "sha256").groups
-    full = b"\xff" * 32
-    assert groups_with(groups, [sha256(1)], lambda group: full) == [g for g in groups if g.least <= sha256(1) <= g.most]
-    assert groups_with(groups, [sha256(1)], lambda group: b"\x00" * 32) == []
+    stored = Path(filled.uri("blobs"), groups[0].span.path).read_bytes()
+    header = stored[groups[0].filter_offset :][: groups[0].filter_bytes]
+    full, none = (b"".join(header[: len(header) - 2**16] + bits * 2**16 for _ in groups) for bits in (b"\xff", b"\x00"))
+    assert groups_with(groups, [sha256(1)], lambda span: full) == [g for g in groups if g.least <= sha256(1) <= g.most]
+    assert groups_with(groups, [sha256(1)], lambda span: none) == []
+
+
+def test_filters_that_lie_side_by_side_are_read_together() -> None:
+    third = SPAN_BYTES // 3
+    ranges = [(100, third), (100 + third, third), (100 + 2 * third, 10), (100 + 2 * third + 10, third), (9**9, 5)]
+    first, second, last = Span("p", 100, 2 * third + 10), Span("p", 110 + 2 * third, third), Span("p", 9**9, 5)
+    assert spans_of("p", ranges) == [first, first, first, second, last]
+    assert spans_of("p", []) == []
 
 
 def test_sorting_again_and_with_other_writers_loses_nothing(tmp_path: Path) -> None:
