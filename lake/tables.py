@@ -8,6 +8,7 @@ LogStore does for Spark. Spark writes thematic libraries and reads all of it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import random
 import time
@@ -182,7 +183,7 @@ class Tables:
                 self._merge_once(name, target_bytes=SMALL_FILE_BYTES)
         return version
 
-    def _known_again(self, name: str, write: Callable[[Transaction], None]) -> bool:
+    def _known_again(self, name: str, write: Callable[[Transaction], None], attempts: int = MARK_ATTEMPTS) -> bool:
         """Have a commit made under a mark; True when the answer to it was lost and the mark told that it is our own.
 
         Without an answer the client asks again and is refused by its own commit. delta-rs takes that for somebody
@@ -193,7 +194,7 @@ class Tables:
         """
         from deltalake import Transaction
 
-        for attempt in range(MARK_ATTEMPTS):
+        for attempt in range(attempts):
             mark = (f"lake-commit-{random.randrange(MARKS)}", random.getrandbits(62))  # noqa: S311  (no secret)
             try:
                 with delta_errors(self.uri(name)):
@@ -202,29 +203,35 @@ class Tables:
             except CommitConflict:
                 if self.open(name).transaction_version(mark[0]) == mark[1]:
                     return True
-                if attempt == MARK_ATTEMPTS - 1:
+                if attempt == attempts - 1:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def commit(self, name: str, table: DeltaTable, actions: Sequence[Any], facts: Mapping[str, Any]) -> None:
         """Commit files written and files taken away, as changes of the version that ``table`` was opened at.
 
+        Whether the files are still there is looked at here: delta-rs lets a commit that takes files away pass over a
+        merge that took the same ones, and the rows are there twice (deltalake 1.6.6).
+
         Raises:
             CommitConflict: another commit took one of those files away.
         """
-        from deltalake import CommitProperties
+        from deltalake.transaction import RemoveAction
 
-        self._known_again(
-            name,
-            lambda mark: table.create_write_transaction(
-                list(actions),
-                mode="append",
-                schema=table.schema(),
-                commit_properties=CommitProperties(
-                    custom_metadata=dict(facts), max_commit_retries=COMMIT_RETRIES, app_transactions=[mark]
-                ),
-            ),
-        )
+        taken = {action.path for action in actions if isinstance(action, RemoveAction)}
+        for attempt in range(COMMIT_RETRIES):
+            with delta_errors(self.uri(name)):
+                there = set(table.get_add_actions(flatten=True)["path"].to_pylist()) if taken else set()
+            if not taken <= there:
+                raise CommitConflict(f"files of {self.uri(name)} are gone; run the command again")
+            try:
+                self._known_again(name, functools.partial(_changed, table, actions, facts), attempts=1)
+                return
+            except CommitConflict:
+                newer = self.open(name)
+                if newer.version() == table.version() or attempt == COMMIT_RETRIES - 1:
+                    raise
+                table = newer
 
     def retried(self, name: str, write: Callable[[], int]) -> int:
         """A write that reads the table first, again and again while other writers are first."""
@@ -265,18 +272,13 @@ class Tables:
             sizes = self.open(name, version).get_add_actions(flatten=True)["size_bytes"].to_pylist()
         return [int(size) for size in sizes]
 
-    def merge_files(self, name: str, order: Sequence[str] = ()) -> None:
-        """Merge small files; with ``order``, all files, sorted by these columns. Rows stay as they are."""
-        self.retried(name, lambda: self._merge_once(name, order))
+    def merge_files(self, name: str) -> None:
+        """Merge small files. Rows stay as they are."""
+        self.retried(name, lambda: self._merge_once(name))
 
-    def _merge_once(self, name: str, order: Sequence[str] = (), target_bytes: int = MERGED_FILE_BYTES) -> int:
+    def _merge_once(self, name: str, target_bytes: int = MERGED_FILE_BYTES) -> int:
         with delta_errors(self.uri(name)):
-            optimizer = self.open(name).optimize
-            properties = _writer_properties()
-            if order:
-                optimizer.z_order(list(order), target_size=target_bytes, writer_properties=properties)
-            else:
-                optimizer.compact(target_size=target_bytes, writer_properties=properties)
+            self.open(name).optimize.compact(target_size=target_bytes, writer_properties=_writer_properties())
         return 0
 
     def remove_old_files(
@@ -330,6 +332,14 @@ class Tables:
             return set()
         rows = self.dataset("library_versions").to_table(columns=["library", "table"]).to_pylist()
         return {f"{row['library']}.{row['table']}" for row in rows}
+
+
+def _changed(table: DeltaTable, actions: Sequence[Any], facts: Mapping[str, Any], mark: Transaction) -> None:
+    """Commit once: who is refused looks first at what was committed meanwhile."""
+    from deltalake import CommitProperties
+
+    properties = CommitProperties(custom_metadata=dict(facts), max_commit_retries=0, app_transactions=[mark])
+    table.create_write_transaction(list(actions), mode="append", schema=table.schema(), commit_properties=properties)
 
 
 def rows_table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

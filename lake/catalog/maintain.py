@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from lake.catalog.sort import is_loose, sort_table
 from lake.library.catalog import published_tables
+from lake.store.usage import keep_usage
 from lake.tables import SMALL_FILE_BYTES, Tables
 
 ORDER: dict[str, tuple[str, ...]] = {
@@ -59,10 +61,14 @@ def maintain_tables(
         report.tables[name] = done
         small = sum(size < SMALL_FILE_BYTES for size in before)
         # A library's published version is a Delta version: its files are Spark's, and are left as they are.
-        library = "." in name
-        if not dry_run and not library and small >= MIN_SMALL_FILES:
-            order = ORDER.get(name, ()) if sum(before) <= WHOLE_BYTES else ()
-            tables.merge_files(name, order)
+        if not dry_run and "." not in name:
+            if name in ORDER and sum(before) <= WHOLE_BYTES:
+                if small >= MIN_SMALL_FILES or is_loose(tables, name):
+                    sort_table(tables, name, ORDER[name])
+            elif small >= MIN_SMALL_FILES:
+                tables.merge_files(name)
+            if name == "blobs":
+                keep_usage(tables)
         keep = [published[name]] if name in published else []
         done.removed = tables.remove_old_files(name, hold_hours, keep, dry_run=dry_run)
         after = tables.files(name)

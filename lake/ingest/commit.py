@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,8 +18,12 @@ import pyarrow.compute as pc
 from lake.errors import CommitConflict
 from lake.model import Technical
 from lake.schema import ARRIVALS, ASSETS, BLOBS, FILE, QUARANTINE, UTC
-from lake.store.blobs import StoredBlob, stored_blobs
+from lake.store.blobs import StoredBlob
+from lake.store.lookup import rows_with, stored_contents
 from lake.tables import Tables
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 STAGE = "ingest"
 
@@ -69,26 +73,23 @@ class RunFacts:
     now: datetime
 
 
-def sizes_stored(tables: Tables, sizes: Iterable[int], limit: int) -> dict[str, int]:
-    """Contents stored already that have one of these sizes, with it: what executors need not store again.
+def sizes_stored(blobs: ds.Dataset, sizes: Iterable[int], limit: int) -> dict[str, int]:
+    """Contents in rows of ``blobs`` that have one of these sizes, with it: what executors need not store again.
 
     Nothing beyond ``limit`` contents: then executors store anew and the commit drops what was there.
     """
     wanted = pc.field("size_bytes").isin(pa.array(sorted(set(sizes)), pa.int64()))
-    dataset = tables.dataset("blobs")
-    if dataset.count_rows(filter=wanted) > limit:
+    if blobs.count_rows(filter=wanted) > limit:
         return {}
-    found = dataset.to_table(columns=["sha256", "size_bytes"], filter=wanted)
+    found = blobs.to_table(columns=["sha256", "size_bytes"], filter=wanted)
     return dict(zip(found.column("sha256").to_pylist(), found.column("size_bytes").to_pylist(), strict=True))
 
 
-def present(
-    tables: Tables, table: str, column: str, values: Iterable[str], where: pc.Expression | None = None
-) -> set[str]:
-    """Which of these values a column of a table has already."""
+def present(rows: ds.Dataset, column: str, values: Iterable[str], where: pc.Expression | None = None) -> set[str]:
+    """Which of these values a column of some rows has already."""
     wanted = pc.field(column).isin(pa.array(sorted(set(values)), pa.string()))
     wanted = wanted if where is None else wanted & where
-    return set(tables.dataset(table).to_table(columns=[column], filter=wanted).column(0).to_pylist())
+    return set(rows.to_table(columns=[column], filter=wanted).column(0).to_pylist())
 
 
 def without_erased(landings: pa.Table, erased: Collection[str]) -> pa.Table:
@@ -107,15 +108,15 @@ def commit_wave(tables: Tables, landings: pa.Table, facts: RunFacts) -> pa.Table
     """Append one wave of ``LANDINGS`` to the four tables and return its rows of ``arrivals``."""
     ordered = landings.sort_by([("key", "ascending"), ("source", "ascending")])
     contents = ordered.column("sha256").drop_null().to_pylist()
-    stored = stored_blobs(tables.dataset("blobs"), contents)
+    stored = stored_contents(tables, contents)
     was_stored = pc.is_in(ordered.column("sha256"), pa.array(list(stored), pa.string()))
     assets = ordered.filter(was_stored).column("asset_id").to_pylist()
     failed = ordered.filter(pc.is_valid(ordered.column("error_class"))).column("arrival_id").to_pylist()
     rows = wave_rows(
         ordered,
         stored,
-        present(tables, "assets", "asset_id", assets) if assets else set(),
-        present(tables, "quarantine", "arrival_id", failed, pc.field("stage") == STAGE) if failed else set(),
+        present(rows_with(tables, "assets", assets), "asset_id", assets) if assets else set(),
+        present(tables.dataset("quarantine"), "arrival_id", failed, pc.field("stage") == STAGE) if failed else set(),
         facts,
     )
     tables.append("blobs", rows.blobs)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lake.model import Arrival
+from lake.store.known import Known
 
 PER_RECORD_BYTES = 64 * 1024
 """What opening, hashing and probing one recording costs beside its bytes, as bytes: balances small against large."""
@@ -16,10 +17,13 @@ MIN_TASK_RECORDS = 32
 
 @dataclass(frozen=True)
 class IngestTask:
-    """One task of a wave: arrivals in packing order, and the contents of their sizes that are stored already."""
+    """One task of a wave: arrivals in packing order, and what is known of contents that are stored already."""
 
     arrivals: tuple[Arrival, ...]
     stored: frozenset[str]
+    """Contents of their sizes that need not be stored again."""
+    known: Known
+    """Of more contents: which are surely new."""
 
 
 def cost_bytes(arrival: Arrival) -> int:

@@ -20,6 +20,8 @@ from lake.ingest.discover import new_arrivals, one_ahead, waves
 from lake.ingest.plan import IngestTask, cut
 from lake.ingest.worker import IngestContext, run_ingest_task
 from lake.model import Arrival, Skipped
+from lake.store.known import Known
+from lake.store.lookup import FILTERED, parted, stored_contents
 from lake.store.tombstones import erased_contents
 from lake.tables import Tables
 
@@ -171,22 +173,52 @@ def land(
     """Have the engine read, store and probe a wave, and return its ``LANDINGS``; nothing is committed.
 
     ``before`` are contents, with their sizes, that are being committed meanwhile and need not be stored again;
-    ``on_landed`` is told of each task that ends.
+    ``on_landed`` is told of each task that ends. A content that only seemed to be stored is landed again.
     """
+    blobs = parted(plan.tables.dataset("blobs"), FILTERED["blobs"])
     sizes = {arrival.size_bytes for arrival in wave}
-    known = sizes_stored(plan.tables, sizes, MAX_STORED_CANDIDATES)
-    known |= {sha256: size_bytes for sha256, size_bytes in (before or {}).items() if size_bytes in sizes}
-    known |= erased_contents(plan.tables, "size_bytes", sizes)
+    stored = sizes_stored(blobs.rest, sizes, MAX_STORED_CANDIDATES)
+    stored |= {sha256: size_bytes for sha256, size_bytes in (before or {}).items() if size_bytes in sizes}
+    stored |= erased_contents(plan.tables, "size_bytes", sizes)
+    known = Known(plan.tables.folder("blobs"), blobs.groups)
+    landings = _landed(plan, wave, engine, stored, known, on_landed)
+    came = set(landings.column("sha256").drop_null().to_pylist())
+    landings = without_erased(landings, erased_contents(plan.tables, "name", came))
+    absent = absent_contents(plan.tables, landings, before or {})
+    if not absent:
+        return landings
+    again = pc.is_in(landings.column("sha256"), pa.array(sorted(absent), pa.string()))
+    ids = set(landings.filter(again).column("arrival_id").to_pylist())
+    rest = [arrival for arrival in wave if arrival.arrival_id in ids]
+    return pa.concat_tables(
+        [landings.filter(pc.invert(again)), _landed(plan, rest, engine, {}, Known("", ()), lambda landings: None)]
+    )
+
+
+def absent_contents(tables: Tables, landings: pa.Table, before: Mapping[str, int]) -> set[str]:
+    """Contents that no task stored and that are not stored: a filter was wrong of them, or they were just erased."""
+    read = landings.filter(pc.is_valid(landings.column("sha256")))
+    packed = read.filter(pc.is_valid(read.column("pack_uri"))).column("sha256").to_pylist()
+    doubted = set(read.column("sha256").to_pylist()) - set(packed) - before.keys()
+    return doubted - stored_contents(tables, doubted).keys()
+
+
+def _landed(
+    plan: IngestPlan,
+    wave: Sequence[Arrival],
+    engine: Engine,
+    stored: Mapping[str, int],
+    known: Known,
+    on_landed: Callable[[pa.Table], None],
+) -> pa.Table:
     tasks = []
     for part in cut(wave, engine.slots, plan.task_bytes):
         its_sizes = {arrival.size_bytes for arrival in part}
-        stored = frozenset(sha256 for sha256, size_bytes in known.items() if size_bytes in its_sizes)
-        tasks.append(pickle.dumps(IngestTask(tuple(part), stored)))
+        its_stored = frozenset(sha256 for sha256, size_bytes in stored.items() if size_bytes in its_sizes)
+        tasks.append(pickle.dumps(IngestTask(tuple(part), its_stored, known)))
     landings = [LANDINGS.empty_table()]
     for output in engine.run(tasks, functools.partial(run_ingest_task, plan.context)):
         part = pa.table(pickle.loads(output), schema=LANDINGS)  # noqa: S301  (made by this run's own executors)
         landings.append(part)
         on_landed(part)
-    landed = pa.concat_tables(landings)
-    came = set(landed.column("sha256").drop_null().to_pylist())
-    return without_erased(landed, erased_contents(plan.tables, "name", came))
+    return pa.concat_tables(landings)

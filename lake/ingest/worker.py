@@ -23,7 +23,7 @@ from lake.media.limits import Limits
 from lake.media.probe_table import CONTAINERS
 from lake.media.sandbox import Call, Outcome, Sandbox
 from lake.media.sniff import claimed_but_absent, sniff
-from lake.model import Arrival, Device, Failure, Technical
+from lake.model import Device, Failure, Technical
 from lake.store.objects import ObjectStore
 from lake.store.writer import PackWriter
 
@@ -58,7 +58,7 @@ def run_ingest_task(context: IngestContext, payload: bytes) -> Iterator[bytes]:
             target_bytes=context.pack_target_bytes,
             max_blob_bytes=context.max_blob_bytes,
         )
-        landings = _Task(context, writer, Path(scratch), set(task.stored)).run(task.arrivals)
+        landings = _Task(context, writer, Path(scratch), task).run()
         writer.close()
     yield pickle.dumps(columns(landings, context.devices))
 
@@ -70,16 +70,18 @@ def _sandbox(limits: Limits) -> Sandbox:
 
 
 class _Task:
-    def __init__(self, context: IngestContext, writer: PackWriter, scratch: Path, stored: set[str]) -> None:
+    def __init__(self, context: IngestContext, writer: PackWriter, scratch: Path, task: IngestTask) -> None:
         self.context = context
         self.writer = writer
         self.scratch = scratch
-        self.stored = stored
+        self.arrivals = task.arrivals
+        self.stored = set(task.stored)
+        self.known = task.known
         self.spooled: dict[str, Path] = {}
         self.limits = context.limits.model_dump()
 
-    def run(self, arrivals: tuple[Arrival, ...]) -> list[Landing]:
-        landings = [Landing(arrival) for arrival in arrivals]
+    def run(self) -> list[Landing]:
+        landings = [Landing(arrival) for arrival in self.arrivals]
         for outcome in _sandbox(self.context.limits).map(self._probes(landings)):
             self._probed(landings[int(outcome.id)], outcome)
         return landings
@@ -139,8 +141,7 @@ class _Task:
     def _store_small(self, landing: Landing, data: bytes) -> None:
         landing.sha256, landing.size_bytes = hashlib.sha256(data).hexdigest(), len(data)
         landing.sniffed = sniff(data[:HEAD_BYTES], size_bytes=len(data), name=landing.arrival.key, data=data)
-        if landing.sha256 not in self.stored:
-            self.stored.add(landing.sha256)
+        if self._is_new(landing.sha256):
             landing.blob = self.writer.add(
                 landing.sha256, data, landing.sniffed.content_type, landing.arrival.device_id
             )
@@ -150,11 +151,17 @@ class _Task:
             landing.sha256 = hashlib.file_digest(spooled, "sha256").hexdigest()
         landing.size_bytes = path.stat().st_size
         landing.sniffed = sniff(head[:HEAD_BYTES], size_bytes=landing.size_bytes, name=landing.arrival.key, path=path)
-        if landing.sha256 not in self.stored:
-            self.stored.add(landing.sha256)
+        if self._is_new(landing.sha256):
             landing.blob = self.writer.add_large(
                 landing.sha256, path, landing.sniffed.content_type, landing.arrival.device_id
             )
+
+    def _is_new(self, sha256: str) -> bool:
+        """Whether a content is to be stored. What only seems to be stored the driver has landed again."""
+        if sha256 in self.stored or self.known.may_have(sha256, self.context.store):
+            return False
+        self.stored.add(sha256)
+        return True
 
     def _head(self, stream: BinaryIO, size_bytes: int) -> bytes:
         """The content, of a large recording its head; takes no more memory than the listed size unless it grew."""

@@ -1,4 +1,4 @@
-"""What the pack store holds and what it costs beside the payload. No JVM; aggregates are made by DuckDB."""
+"""What the pack store holds and what it costs beside the payload. No JVM."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pyarrow.dataset as ds
 
 from lake.errors import IntegrityError
 from lake.store.about import about_key
-from lake.store.blobs import asking
 from lake.store.index import read_footer
 from lake.store.objects import ObjectInfo, ObjectStore
+from lake.store.usage import current_usage
 
 FOOTERS_AT_ONCE = 16
 
@@ -24,7 +24,8 @@ def stat(store: ObjectStore, blobs: ds.Dataset, blobs_folder: str) -> dict[str, 
     with its log; ``dead_bytes`` is payload in packs that no row refers to, beside payload that one does;
     ``orphan_bytes`` is what lies in packs and large blobs that no row refers to at all.
     """
-    referred, used = _referred(blobs)
+    used = current_usage(store, blobs, blobs_folder)
+    referred = used.objects
     stored = {entry.key: entry for prefix in ("packs", "blobs") for entry in store.list(prefix)}
     known = {key: stored[key] for key in referred if key in stored}
     packs = [entry for key, entry in known.items() if key.startswith("packs/")]
@@ -33,14 +34,14 @@ def stat(store: ObjectStore, blobs: ds.Dataset, blobs_folder: str) -> dict[str, 
     framing = sum(entry.size_bytes - referred[entry.key] for entry in packs) - dead
     table_bytes = sum(entry.size_bytes for entry in store.list(blobs_folder))
     root_bytes = sum(entry.size_bytes for entry in store.list(""))
-    payload, count = used["payload_bytes"], used["blobs"]
+    payload, count = used.payload_bytes, used.blobs
     overhead = framing + sum(entry.size_bytes for entry in about) + table_bytes
     orphans = stored.keys() - known.keys() - {entry.key for entry in about}
     return {
         "blobs": count,
         "packs": len(packs),
         "large_blobs": sum(key.startswith("blobs/") for key in referred),
-        "bytes": used["size_bytes"],
+        "bytes": used.size_bytes,
         "payload_bytes": payload,
         "pack_bytes": sum(entry.size_bytes for entry in packs),
         "framing_bytes": framing,
@@ -66,20 +67,3 @@ def _dead_bytes(store: ObjectStore, packs: Sequence[ObjectInfo], referred: dict[
 
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
         return sum(pool.map(dead, packs))
-
-
-def _referred(blobs: ds.Dataset) -> tuple[dict[str, int], dict[str, int]]:
-    """Payload bytes by object, and the totals; a content that two drivers stored counts once in each object."""
-    with asking(blobs=blobs) as db:
-        by_object = db.execute(
-            'SELECT pack_uri, sum(length) FROM (SELECT DISTINCT pack_uri, "offset", length FROM blobs) GROUP BY 1'
-        ).fetchall()
-        count, size, payload = db.execute(
-            "SELECT count(*), coalesce(sum(s), 0), coalesce(sum(l), 0) FROM"
-            " (SELECT sha256, min(size_bytes) AS s, min(length) AS l FROM blobs GROUP BY sha256)"
-        ).fetchall()[0]
-    return {key: int(total) for key, total in by_object}, {
-        "blobs": int(count),
-        "size_bytes": int(size),
-        "payload_bytes": int(payload),
-    }

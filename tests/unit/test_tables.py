@@ -66,3 +66,26 @@ def test_kinds_of_errors_are_told_apart(tables: Tables) -> None:
 
     with pytest.raises(CommitConflict, match="again"), delta_errors("t"):
         raise CommitFailedError("another was first")
+
+
+@pytest.mark.parametrize("first", ["merge", "take away", "append"])
+def test_files_that_another_commit_took_away_cannot_be_taken_away_again(tables: Tables, first: str) -> None:
+    from deltalake.transaction import RemoveAction
+
+    for number in range(3):
+        append(tables, number)
+    read = tables.open("t")
+    away = [RemoveAction(path, True, 0) for path in read.get_add_actions(flatten=True)["path"].to_pylist()]
+    if first == "merge":
+        tables.merge_files("t")
+    elif first == "take away":
+        tables.commit("t", tables.open("t"), away[:1], {})
+    else:
+        append(tables, 3)
+        tables.commit("t", read, away, {})
+        assert ids(tables) == ["0003"]
+        return
+    before = ids(tables)
+    with pytest.raises(CommitConflict):
+        tables.commit("t", read, away, {})
+    assert ids(tables) == before

@@ -1,0 +1,66 @@
+"""What an executor can tell of a content without the tables: that it is surely new, or may be stored. No Arrow."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from lake.store.bloom import bits_of, may_have, xxh64
+from lake.store.objects import ObjectStore
+
+SPAN_BYTES = 4 * 1024**2
+"""Filters of a file lie side by side: so many bytes of them are read at once."""
+SPANS_KEPT = 16
+"""In a worker's memory, 64 MiB: the filters of 16 million rows."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Filters of a sorted file that are read together."""
+
+    path: str
+    """Below the table's folder."""
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """One row group of a sorted file, as its footer tells. Pickles."""
+
+    span: Span
+    number: int
+    least: str
+    most: str
+    filter_offset: int
+    filter_bytes: int
+
+    def may_have(self, spanned: bytes, hashed: int) -> bool:
+        """Whether the group may have a value with this hash, by the bytes of its span; False is certain."""
+        at = self.filter_offset - self.span.offset
+        return may_have(bits_of(memoryview(spanned)[at : at + self.filter_bytes]), hashed)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The filters of a table's sorted files. Pickles; reads them when asked."""
+
+    folder: str
+    """Key of the table's folder below the root."""
+    groups: tuple[RowGroup, ...]
+
+    def may_have(self, value: str, store: ObjectStore) -> bool:
+        """Whether a value may be there; False is certain."""
+        near = [group for group in self.groups if group.least <= value <= group.most]
+        if not near:
+            return False
+        hashed = xxh64(value.encode())
+        return any(group.may_have(_kept(cast(Hashable, store), self.folder, group.span), hashed) for group in near)
+
+
+@functools.lru_cache(SPANS_KEPT)
+def _kept(store: Any, folder: str, span: Span) -> bytes:
+    """Filters that a worker process read last: files never change, so they stay right."""
+    return bytes(store.get_range(f"{folder}/{span.path}", span.offset, span.length))
