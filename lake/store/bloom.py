@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import struct
 
-_P1, _P2, _P3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
-_P4, _P5 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
-_MASK = 2**64 - 1
+from xxhash import xxh64_intdigest
+
 _SALTS = (
     0x47B6137B, 0x44974D91, 0x8824AD5B, 0xA2B7289D, 0x705495C7, 0x2DF1424B, 0x9EFC4947, 0x5C6BFB31,
 )  # fmt: skip
@@ -40,45 +39,14 @@ def bits_of(stored: memoryview) -> memoryview:
     return stored[-size_bytes:]
 
 
+def hash_of(value: str) -> int:
+    """The hash that the filters are asked by."""
+    return xxh64_intdigest(value.encode())
+
+
 def may_have(bits: memoryview, hashed: int) -> bool:
     """Whether a filter may have a value with this hash; False is certain."""
     blocks = len(bits) // BLOCK.size
     words = BLOCK.unpack_from(bits, ((hashed >> 32) * blocks >> 32) * BLOCK.size)
     low = hashed & 0xFFFFFFFF
     return all(word >> ((low * salt & 0xFFFFFFFF) >> 27) & 1 for word, salt in zip(words, _SALTS, strict=True))
-
-
-def xxh64(data: bytes) -> int:
-    """XXH64 with seed 0, as the filters hash."""
-    at = 0
-    if len(data) >= 32:
-        one, two, three, four = (_P1 + _P2) & _MASK, _P2, 0, -_P1 & _MASK
-        for a, b, c, d in struct.iter_unpack("<4Q", data[: len(data) // 32 * 32]):
-            one, two, three, four = _round(one, a), _round(two, b), _round(three, c), _round(four, d)
-        found = (_turned(one, 1) + _turned(two, 7) + _turned(three, 12) + _turned(four, 18)) & _MASK
-        for each in (one, two, three, four):
-            found = ((found ^ _round(0, each)) * _P1 + _P4) & _MASK
-        at = len(data) // 32 * 32
-    else:
-        found = _P5
-    found = (found + len(data)) & _MASK
-    for (word,) in struct.iter_unpack("<Q", data[at : at + (len(data) - at) // 8 * 8]):
-        found = (_turned(found ^ _round(0, word), 27) * _P1 + _P4) & _MASK
-    at += (len(data) - at) // 8 * 8
-    if len(data) - at >= 4:
-        (half,) = struct.unpack_from("<I", data, at)
-        found = (_turned(found ^ (half * _P1 & _MASK), 23) * _P2 + _P3) & _MASK
-        at += 4
-    for byte in data[at:]:
-        found = _turned(found ^ (byte * _P5 & _MASK), 11) * _P1 & _MASK
-    found = (found ^ found >> 33) * _P2 & _MASK
-    found = (found ^ found >> 29) * _P3 & _MASK
-    return found ^ found >> 32
-
-
-def _round(sum_: int, word: int) -> int:
-    return _turned((sum_ + word * _P2) & _MASK, 31) * _P1 & _MASK
-
-
-def _turned(word: int, by: int) -> int:
-    return (word << by | word >> (64 - by)) & _MASK

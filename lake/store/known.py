@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from lake.store.bloom import bits_of, may_have, xxh64
+from lake.store.bloom import bits_of, hash_of, may_have
 from lake.store.objects import ObjectStore
 
 SPAN_BYTES = 4 * 1024**2
@@ -56,7 +56,7 @@ class Known:
         near = [group for group in self.groups if group.least <= value <= group.most]
         if not near:
             return False
-        hashed = xxh64(value.encode())
+        hashed = hash_of(value)
         return any(group.may_have(_kept(cast(Hashable, store), self.folder, group.span), hashed) for group in near)
 
 

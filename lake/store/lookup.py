@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lake.store.blobs import StoredBlob, stored_blobs
-from lake.store.bloom import xxh64
+from lake.store.bloom import hash_of
 from lake.store.known import SPAN_BYTES, RowGroup, Span
 from lake.tables import Tables
 
@@ -113,7 +113,7 @@ def part_with(dataset: ds.Dataset, column: str, values: Sequence[str], spans: Sp
 
 def groups_with(groups: Sequence[RowGroup], values: Iterable[str], spans: Spans) -> list[RowGroup]:
     """The row groups that may have one of these values; the others surely have none."""
-    hashed = [(value, xxh64(value.encode())) for value in sorted(set(values))]
+    hashed = [(value, hash_of(value)) for value in sorted(set(values))]
     near: dict[Span, list[tuple[RowGroup, list[int]]]] = {}
     for group in groups:
         within = [each for value, each in hashed if group.least <= value <= group.most]
