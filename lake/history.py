@@ -1,14 +1,16 @@
-"""Forgetting the past of a Delta table: nothing is left but what its newest version says. No JVM; runs on the driver.
+"""The past of a Delta table: shortened by upkeep, or forgotten altogether. No JVM; runs on the driver.
 
 ``VACUUM`` and the log's own clean-up keep what their retention says, and the log keeps the least and greatest values of
-columns of files that are long gone. Here the newest version becomes a checkpoint, and what is older goes at once. Only
-who is alone in the lake may do this (``lake.store.alone``).
+columns of files that are long gone. An erasure wants nothing left but what the newest version says: it becomes a
+checkpoint, and what is older goes at once. Only who is alone in the lake may do that (``lake.store.alone``).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,13 +23,13 @@ _OF_VERSION = re.compile(r"(\d{20})\.")
 
 @dataclass(frozen=True)
 class Forgotten:
-    """Files of a table that were deleted, or would be."""
+    """Files of a table that were deleted."""
 
     files: int
     size_bytes: int
 
 
-def forget_history(tables: Tables, name: str, *, dry_run: bool = False) -> Forgotten:
+def forget_history(tables: Tables, name: str) -> Forgotten:
     """Delete every file that the newest version of a table does not need: data, change feed, log, leftovers of crashes.
 
     Readers of older versions fail from then on. A call that was killed is completed by the next.
@@ -36,16 +38,51 @@ def forget_history(tables: Tables, name: str, *, dry_run: bool = False) -> Forgo
 
     with delta_errors(tables.uri(name)):
         table = tables.open(name)
-        if not dry_run:
-            table.create_checkpoint()
+        table.create_checkpoint()
         live = {unquote(path) for path in table.get_add_actions(flatten=True)["path"].to_pylist()}
     filesystem = tables.filesystem(name)
     found = filesystem.get_file_info(fs.FileSelector("", recursive=True))
     gone = [info for info in found if info.is_file and _is_past(info.path, live, int(table.version()))]
-    if not dry_run:
-        for info in gone:
-            _delete(filesystem, info.path)
+    for info in gone:
+        _delete(filesystem, info.path)
     return Forgotten(len(gone), sum(info.size for info in gone))
+
+
+def remove_old_files(
+    tables: Tables, name: str, hold_hours: int, keep_versions: Sequence[int] = (), *, dry_run: bool = False
+) -> int:
+    """Delete data files that no version within the hold has, and log older than its retention; returns how many.
+
+    A hold shorter than the table's own is taken as asked: the caller knows that nobody reads older versions. What
+    was current within the hold can be opened afterwards, and so can ``keep_versions``.
+    """
+    with delta_errors(tables.uri(name)):
+        table = tables.open(name)
+        removed = table.vacuum(
+            hold_hours,
+            dry_run=dry_run,
+            enforce_retention_duration=False,
+            keep_versions=list(keep_versions) or None,
+            full=True,
+        )
+        if not dry_run:
+            _shorten_log(tables, name, hold_hours, keep_versions)
+            table.create_checkpoint()
+    return len(removed)
+
+
+def _shorten_log(tables: Tables, name: str, hold_hours: int, keep_versions: Sequence[int]) -> None:
+    """Delete the log before the oldest version that is to stay readable; that one gets a checkpoint to begin with.
+
+    Retention goes by when a version was written: of a table that stood still for longer, the version that was
+    current a minute ago would go with the first new one.
+    """
+    oldest = tables.open(name)
+    oldest.load_as_version(datetime.now(UTC) - timedelta(hours=hold_hours))
+    if min(keep_versions, default=oldest.version()) < oldest.version():
+        oldest.load_as_version(min(keep_versions))
+    oldest.create_checkpoint()
+    oldest.cleanup_metadata()
 
 
 def _delete(filesystem: Any, path: str) -> None:

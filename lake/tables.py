@@ -8,19 +8,18 @@ LogStore does for Spark. Spark writes thematic libraries and reads all of it.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from lake.commits import COMMIT_RETRIES, commit_files, known_again
 from lake.delta_errors import delta_errors
 from lake.errors import CommitConflict
 from lake.schema import BRONZE
@@ -32,18 +31,13 @@ if TYPE_CHECKING:
 TABLE_PROPERTIES = {
     "delta.enableDeletionVectors": "false",
     "delta.checkpointInterval": "50",
-    # Upkeep alone shortens the log: a writer does not know which versions are published or read (``_shorten_log``).
+    # Upkeep alone shortens the log: a writer does not know which versions are published or read (``lake.history``).
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 30 days",
     "delta.deletedFileRetentionDuration": "interval 7 days",
 }
-COMMIT_RETRIES = 100
 CONFLICT_ATTEMPTS = 30
 """How often a write that reads first is tried while other writers are first: a minute and a half."""
-MARKS = 1024
-"""A table remembers the newest commit of each mark for good, so they are few."""
-MARK_ATTEMPTS = 3
-"""Writers at once that draw the same mark refuse each other: then they draw again."""
 ROW_GROUP_ROWS = 64 * 1024
 MERGE_EVERY_COMMITS = 32
 """A table of 160 files takes 0.2 s to open, one of 32 a fifth of that; merging small files takes about as long once."""
@@ -175,37 +169,13 @@ class Tables:
                 ),
             )
 
-        if self._known_again(name, write):
+        if known_again(self.uri(name), lambda: self.open(name), write):
             table = self.open(name)
         version = int(table.version())
         if version % MERGE_EVERY_COMMITS == 0:
             with contextlib.suppress(CommitConflict):  # someone else is at these files: the next time will do
                 self._merge_once(name, target_bytes=SMALL_FILE_BYTES)
         return version
-
-    def _known_again(self, name: str, write: Callable[[Transaction], None], attempts: int = MARK_ATTEMPTS) -> bool:
-        """Have a commit made under a mark; True when the answer to it was lost and the mark told that it is our own.
-
-        Without an answer the client asks again and is refused by its own commit. delta-rs takes that for somebody
-        else's and commits the same files once more: a stream over the table would read them twice.
-
-        Raises:
-            CommitConflict: it is somebody else's, and what both want does not go together.
-        """
-        from deltalake import Transaction
-
-        for attempt in range(attempts):
-            mark = (f"lake-commit-{random.randrange(MARKS)}", random.getrandbits(62))  # noqa: S311  (no secret)
-            try:
-                with delta_errors(self.uri(name)):
-                    write(Transaction(*mark))
-                return False
-            except CommitConflict:
-                if self.open(name).transaction_version(mark[0]) == mark[1]:
-                    return True
-                if attempt == attempts - 1:
-                    raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def commit(self, name: str, table: DeltaTable, actions: Sequence[Any], facts: Mapping[str, Any]) -> None:
         """Commit files written and files taken away, as changes of the version that ``table`` was opened at.
@@ -216,22 +186,7 @@ class Tables:
         Raises:
             CommitConflict: another commit took one of those files away.
         """
-        from deltalake.transaction import RemoveAction
-
-        taken = {action.path for action in actions if isinstance(action, RemoveAction)}
-        for attempt in range(COMMIT_RETRIES):
-            with delta_errors(self.uri(name)):
-                there = set(table.get_add_actions(flatten=True)["path"].to_pylist()) if taken else set()
-            if not taken <= there:
-                raise CommitConflict(f"files of {self.uri(name)} are gone; run the command again")
-            try:
-                self._known_again(name, functools.partial(_changed, table, actions, facts), attempts=1)
-                return
-            except CommitConflict:
-                newer = self.open(name)
-                if newer.version() == table.version() or attempt == COMMIT_RETRIES - 1:
-                    raise
-                table = newer
+        commit_files(self.uri(name), lambda: self.open(name), table, actions, facts)
 
     def retried(self, name: str, write: Callable[[], int]) -> int:
         """A write that reads the table first, again and again while other writers are first."""
@@ -256,8 +211,9 @@ class Tables:
             AddAction(f.path, f.size_bytes, {}, f.modified_at_ms, True, json.dumps({"numRecords": f.rows}))
             for f in files
         ]
-        self._known_again(
-            name,
+        known_again(
+            self.uri(name),
+            lambda: self.open(name),
             lambda mark: self.open(name).create_write_transaction(
                 actions,
                 mode="append",
@@ -281,41 +237,6 @@ class Tables:
             self.open(name).optimize.compact(target_size=target_bytes, writer_properties=_writer_properties())
         return 0
 
-    def remove_old_files(
-        self, name: str, hold_hours: int, keep_versions: Sequence[int] = (), *, dry_run: bool = False
-    ) -> int:
-        """Delete data files that no version within the hold has, and log older than its retention; returns how many.
-
-        A hold shorter than the table's own is taken as asked: the caller knows that nobody reads older versions. What
-        was current within the hold can be opened afterwards, and so can ``keep_versions``.
-        """
-        with delta_errors(self.uri(name)):
-            table = self.open(name)
-            removed = table.vacuum(
-                hold_hours,
-                dry_run=dry_run,
-                enforce_retention_duration=False,
-                keep_versions=list(keep_versions) or None,
-                full=True,
-            )
-            if not dry_run:
-                self._shorten_log(name, hold_hours, keep_versions)
-                table.create_checkpoint()
-        return len(removed)
-
-    def _shorten_log(self, name: str, hold_hours: int, keep_versions: Sequence[int]) -> None:
-        """Delete the log before the oldest version that is to stay readable; that one gets a checkpoint to begin with.
-
-        Retention goes by when a version was written: of a table that stood still for longer, the version that was
-        current a minute ago would go with the first new one.
-        """
-        oldest = self.open(name)
-        oldest.load_as_version(datetime.now(UTC) - timedelta(hours=hold_hours))
-        if min(keep_versions, default=oldest.version()) < oldest.version():
-            oldest.load_as_version(min(keep_versions))
-        oldest.create_checkpoint()
-        oldest.cleanup_metadata()
-
     def names(self) -> list[str]:
         """Names of all tables that exist: bronze, features and library tables."""
         found = [name for name in BRONZE if self.exists(name)]
@@ -332,14 +253,6 @@ class Tables:
             return set()
         rows = self.dataset("library_versions").to_table(columns=["library", "table"]).to_pylist()
         return {f"{row['library']}.{row['table']}" for row in rows}
-
-
-def _changed(table: DeltaTable, actions: Sequence[Any], facts: Mapping[str, Any], mark: Transaction) -> None:
-    """Commit once: who is refused looks first at what was committed meanwhile."""
-    from deltalake import CommitProperties
-
-    properties = CommitProperties(custom_metadata=dict(facts), max_commit_retries=0, app_transactions=[mark])
-    table.create_write_transaction(list(actions), mode="append", schema=table.schema(), commit_properties=properties)
 
 
 def rows_table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

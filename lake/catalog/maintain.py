@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lake.catalog.sort import is_loose, sort_table
+from lake.history import remove_old_files
 from lake.library.catalog import published_tables
 from lake.store.usage import keep_usage
 from lake.tables import SMALL_FILE_BYTES, Tables
@@ -70,7 +71,7 @@ def maintain_tables(
             if name == "blobs":
                 keep_usage(tables)
         keep = [published[name]] if name in published else []
-        done.removed = tables.remove_old_files(name, hold_hours, keep, dry_run=dry_run)
+        done.removed = remove_old_files(tables, name, hold_hours, keep, dry_run=dry_run)
         after = tables.files(name)
         done.files_after, done.bytes_after = len(after), sum(after)
         progress(report)

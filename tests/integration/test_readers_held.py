@@ -21,6 +21,7 @@ from lake.catalog.read import open_recording
 from lake.catalog.spark_query import spark_uri
 from lake.engine import Engine
 from lake.errors import LakeError, NotFound
+from lake.history import remove_old_files
 from lake.library.catalog import library_table
 from lake.library.inputs import read_version
 from tests.integration.conftest import publish
@@ -90,7 +91,7 @@ def test_readers_of_old_versions_read_on_until_the_hold_ends(lake: Lake, tmp_pat
     with pytest.raises(NotFound):
         [read_by_place(lake, row) for row in assets]
     for name in ("assets", "blobs", "arrivals"):
-        assert tables.remove_old_files(name, 0) >= DELIVERIES
+        assert remove_old_files(tables, name, 0) >= DELIVERIES
         with pytest.raises((LakeError, FileNotFoundError)):
             opened[name].to_table()
     assert {row["sha256"]: lake.read(row) for row in assets} == contents
@@ -110,7 +111,7 @@ def test_a_library_opens_as_published_until_another_version_is(lake: Lake, tmp_p
         for row in shots.to_pylist():
             assert lake.read(row) == (tmp_path / "in" / row["path"]).read_bytes()
     # A clean-up that does not know what is published takes it away.
-    tables.remove_old_files("site_watch.shots", 0)
+    remove_old_files(tables, "site_watch.shots", 0)
     with pytest.raises((LakeError, FileNotFoundError)):
         library_table(tables, "site_watch", "shots")
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from lake.catalog.sort import sort_table
+from lake.history import remove_old_files
 from lake.schema import BLOBS
 from lake.store.objects import FolderStore
 from lake.store.usage import KEPT, Usage, current_usage, keep_usage, usage_of
@@ -88,5 +89,5 @@ def test_the_count_stays_when_old_files_go(tables: Tables) -> None:
     tables.append("blobs", rows(random.Random(1), range(1, 20), 40))
     sort_table(tables, "blobs", ["sha256"])
     keep_usage(tables)
-    assert tables.remove_old_files("blobs", 0) == 1
+    assert remove_old_files(tables, "blobs", 0) == 1
     assert kept(tables).exists()
