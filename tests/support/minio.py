@@ -26,7 +26,7 @@ class MinioServer:
 
     def __init__(self, *folders: Path) -> None:
         self.folders = folders
-        self.port, self.console_port = _free_ports(2)
+        self.port, self.console_port = free_ports(2)
         self.access_key, self.secret_key = "test", secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -116,7 +116,8 @@ class MinioServer:
         self.kill()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
