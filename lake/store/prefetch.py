@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 MAX_AHEAD_BYTES = 64 * 1024 * 1024
 """Asked for and not yet let go by the reader: on their way, waiting, and the answer that is being read."""
@@ -20,6 +20,13 @@ class Sized(Protocol):
 
     @property
     def length(self) -> int: ...
+
+
+class Pace(NamedTuple):
+    """How many requests are had at once, and how often in a row all of them were answered before they were needed."""
+
+    depth: int = MIN_DEPTH
+    calm: int = 0
 
 
 Request = TypeVar("Request", bound=Sized)
@@ -37,17 +44,16 @@ def ahead(
     left = iter(requests)
     following = next(left, None)
     waiting: deque[tuple[Request, Future[Answer]]] = deque()
-    held_bytes, depth = 0, MIN_DEPTH
+    held_bytes, pace = 0, Pace()
     pool = ThreadPoolExecutor(MAX_DEPTH, "lake-prefetch")
     try:
         while following is not None or waiting:
-            while following is not None and _fits(len(waiting), held_bytes + following.length, depth, max_bytes):
+            while following is not None and _fits(len(waiting), held_bytes + following.length, pace.depth, max_bytes):
                 waiting.append((following, pool.submit(fetch, following)))
                 held_bytes += following.length
                 following = next(left, None)
-            wanted = depth_after(depth, [future.done() for _, future in waiting])
-            grown, depth = wanted > depth, wanted
-            if grown:
+            before, pace = pace, paced(pace, [future.done() for _, future in waiting])
+            if pace.depth > before.depth:
                 continue  # more are sent off before the first is waited for
             request, future = waiting.popleft()
             yield request, future.result()
@@ -61,12 +67,16 @@ def _fits(waiting: int, bytes_then: int, depth: int, max_bytes: int) -> bool:
     return not waiting or (waiting < depth and bytes_then <= max_bytes)
 
 
-def depth_after(depth: int, done: list[bool]) -> int:
-    """How many requests to have at once, told by which of them are answered when the reader asks for the first. Pure.
+def paced(pace: Pace, done: list[bool]) -> Pace:
+    """The pace after the reader asks for the first of these requests, of which some are answered. Pure.
 
-    Where the reader must wait, twice as many; where even the last one is answered, the reader is the slower side and
-    one less does: its memory is better left to who decodes.
+    Where the reader must wait, twice as many. Where it found all of them answered, as often in a row as there are, it
+    is the slower side and one less does: its memory is better left to who decodes.
     """
-    if not done[0] and len(done) >= depth:
-        return min(2 * depth, MAX_DEPTH)
-    return max(depth - 1, MIN_DEPTH) if all(done) else depth
+    if not done[0] and len(done) >= pace.depth:
+        return Pace(min(2 * pace.depth, MAX_DEPTH))
+    if not all(done):
+        return Pace(pace.depth)
+    if pace.calm + 1 < pace.depth:
+        return Pace(pace.depth, pace.calm + 1)
+    return Pace(max(pace.depth - 1, MIN_DEPTH))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from lake.store.prefetch import MAX_DEPTH, MIN_DEPTH, ahead, depth_after
+from lake.store.prefetch import MAX_DEPTH, MIN_DEPTH, Pace, ahead, paced
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -121,16 +121,17 @@ def test_what_fetch_raises_comes_in_its_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("depth", "done", "then"),
+    ("pace", "done", "then"),
     [
-        (2, [False, False], 4),
-        (4, [False, True, True, True], 8),
-        (4, [False, True], 4),  # the bound or the end of the requests keeps it from more
-        (4, [True, False, True, True], 4),
-        (4, [True, True, True, True], 3),
-        (MIN_DEPTH, [True, True], MIN_DEPTH),
-        (MAX_DEPTH, [False] * MAX_DEPTH, MAX_DEPTH),
+        (Pace(2), [False, False], Pace(4)),
+        (Pace(4, 3), [False, True, True, True], Pace(8)),
+        (Pace(4), [False, True], Pace(4)),  # the bound or the end of the requests keeps it from more
+        (Pace(4, 3), [True, False, True, True], Pace(4)),
+        (Pace(4, 2), [True, True, True, True], Pace(4, 3)),
+        (Pace(4, 3), [True, True, True, True], Pace(3)),
+        (Pace(MIN_DEPTH, 1), [True, True], Pace(MIN_DEPTH)),
+        (Pace(MAX_DEPTH), [False] * MAX_DEPTH, Pace(MAX_DEPTH)),
     ],
 )
-def test_the_depth_follows_the_slower_side(depth: int, done: list[bool], then: int) -> None:
-    assert depth_after(depth, done) == then
+def test_the_pace_follows_the_slower_side(pace: Pace, done: list[bool], then: Pace) -> None:
+    assert paced(pace, done) == then
