@@ -8,7 +8,8 @@ The order makes it safe to kill at any step; the next erasure completes what was
    packs that hold the contents are written anew without them;
 4. the past of the tables goes, with all older versions of objects: nothing that was deleted is still there to read.
 
-What is about to be removed is certified before it is, so that no removal lacks its row.
+Contents, assets, rows and objects are certified before they go, so that none lacks its row; files of the past and older
+versions of objects are counted as they go.
 """
 
 from __future__ import annotations
