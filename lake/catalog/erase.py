@@ -129,11 +129,12 @@ def preview(erasure: Erasure, chosen: Collection[str], progress: Progress = lamb
     contents = sizes.keys() | before.contents
     _require(contents)
     assets = _assets(tables, contents)
-    report = EraseReport(built=without_origin(tables))
+    rows = _row_counts(tables, _bronze(erasure), contents)
+    rows += _library_counts(tables, contents, assets | before.assets)
+    report = EraseReport(built=without_origin(tables, before.tables | {row["name"] for row in rows}))
     report.add(_row(CONTENT, sha256, size_bytes=size) for sha256, size in sorted(sizes.items()))
     report.add(_row(ASSET, asset_id) for asset_id in sorted(assets - before.assets))
-    report.add(_row_counts(tables, _bronze(erasure), contents))
-    report.add(_library_counts(tables, contents, assets | before.assets))
+    report.add(rows)
     report.add(_object(entry) for entry in objects_with(store, contents, _told(progress)))
     report.add(_object(entry) for entry in unpublished(store, tables))
     return _counted(report, sizes)
@@ -153,7 +154,7 @@ def _sweep(
     for number, name in enumerate(names, 1):
         _hide(tables, contents) if name == "arrivals" else delete_rows(tables, name, "sha256", contents)
         progress("tables cleared", number)
-    for library in without_origin(tables):
+    for library in without_origin(tables, begun(tables).tables):
         try:
             erasure.build(library)
             report.built.append(library)

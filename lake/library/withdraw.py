@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from datetime import datetime
 
@@ -35,14 +36,20 @@ def rows_of(tables: Tables, name: str, contents: Collection[str], assets: Collec
     return int(tables.dataset(name, version).count_rows(filter=wanted))
 
 
-def without_origin(tables: Tables) -> list[str]:
-    """Libraries with a published table whose rows lead to no recording: only a new build takes recordings out."""
+def without_origin(tables: Tables, touched: Collection[str]) -> list[str]:
+    """Libraries with a published table whose rows lead to no recording, made of one of the tables ``touched``.
+
+    Only a new build takes recordings out of it.
+    """
+
+    def leads_nowhere(library: str, row: Row) -> bool:
+        return bool(row["rows"]) and origin(tables, f"{library}.{row['table']}", row["delta_version"]) is None
+
     return [
         library
         for library, rows in newest_rows(tables).items()
-        if any(
-            row["rows"] and origin(tables, f"{library}.{row['table']}", row["delta_version"]) is None for row in rows
-        )
+        if not json.loads(rows[0]["inputs"]).keys().isdisjoint(touched)
+        and any(leads_nowhere(library, row) for row in rows)
     ]
 
 

@@ -50,19 +50,20 @@ class Begun:
     ids: frozenset[str]
     contents: frozenset[str]
     assets: frozenset[str]
+    tables: frozenset[str]
+    """Tables that have, or had, rows of them."""
 
 
 def begun(tables: Tables) -> Begun:
     """What a killed erasure, or one that could not clear everything, left to be done."""
     dataset = _dataset(tables)
     columns = ["erasure_id", "kind", "name"]
-    wanted = pc.field("kind").isin([CONTENT, ASSET, DONE])
+    wanted = pc.field("kind").isin([CONTENT, ASSET, ROWS, DONE])
     rows = dataset.to_table(columns=columns, filter=wanted).to_pylist() if dataset else []
     ended = {row["erasure_id"] for row in rows if row["kind"] == DONE}
     rows = [row for row in rows if row["erasure_id"] not in ended]
-    contents = frozenset(row["name"] for row in rows if row["kind"] == CONTENT)
-    assets = frozenset(row["name"] for row in rows if row["kind"] == ASSET)
-    return Begun(frozenset(row["erasure_id"] for row in rows), contents, assets)
+    names = (frozenset(row["name"] for row in rows if row["kind"] == kind) for kind in (CONTENT, ASSET, ROWS))
+    return Begun(frozenset(row["erasure_id"] for row in rows), *names)
 
 
 def certify(tables: Tables, rows: Iterable[Row]) -> None:
