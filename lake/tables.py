@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TABLE_PROPERTIES = {
     "delta.enableDeletionVectors": "false",
-    "delta.checkpointInterval": "50",
+    "delta.checkpointInterval": "10",
     "delta.logRetentionDuration": "interval 30 days",
     "delta.deletedFileRetentionDuration": "interval 7 days",
 }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deltalake.transaction import AddAction
 
 SORT_MEMORY = "1GB"
-SORTED_GROUP_ROWS = 16 * 1024
+SORTED_GROUP_ROWS = 32 * 1024
 """Rows of a row group: what a look-up of one value reads."""
 
 
