@@ -73,7 +73,10 @@ def _ordered(dataset: Any, order: Sequence[str], scratch: str) -> Iterator[pa.Re
 def write_files(
     tables: Tables, name: str, batches: Iterable[pa.RecordBatch], *, target_bytes: int = MERGED_FILE_BYTES
 ) -> Iterator[AddAction]:
-    """Write batches, a row group each, into files of about ``target_bytes``; yields the action that adds each file."""
+    """Write batches, a row group each, into files of about ``target_bytes``; yields the action that adds each file.
+
+    The log gets statistics of all columns: where it has those of some, deltalake 1.6.6 takes the others for null.
+    """
     schema = tables.dataset(name).schema
     remaining = iter(batches)
     while (first := next(remaining, None)) is not None:

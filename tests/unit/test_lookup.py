@@ -192,3 +192,10 @@ def test_statistics_of_two_parts_are_those_of_the_whole() -> None:
 def test_statistics_of_a_sorted_file_let_a_look_up_leave_it_out(filled: Tables) -> None:
     low = filled.dataset("blobs").get_fragments(filter=pc.field("size_bytes") > 10**9)
     assert list(low) == []
+
+
+def test_a_sorted_table_is_filtered_by_any_column(filled: Tables) -> None:
+    (row,) = filled.dataset("blobs").to_table(filter=pc.field("sha256") == sha256(5)).to_pylist()
+    for column, value in row.items():
+        if value is not None:
+            assert filled.dataset("blobs").count_rows(filter=pc.field(column) == value) > 0, column
