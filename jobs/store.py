@@ -35,6 +35,27 @@ def stat(invocation: Invocation) -> None:
 
 
 @command.command()
+@click.option("--objects", type=click.IntRange(min=1), required=True, help="Recordings that are to be landed.")
+@click.option("--mean-bytes", type=click.IntRange(min=0), required=True, help="Their bytes on average.")
+@click.pass_obj
+def plan(invocation: Invocation, objects: int, mean_bytes: int) -> None:
+    """Predict packs, write requests, index and hours for so many recordings; no lake is needed.
+
+    \b
+    lake store plan --objects 10000000 --mean-bytes 50000
+    """
+    from jobs.sql import print_rows
+    from lake.settings import load_settings
+    from lake.store.plan import Shape, predict
+
+    ingest = load_settings(invocation.root, invocation.profile).ingest
+    shape = Shape(ingest.wave_max_arrivals, ingest.wave_max_bytes, ingest.pack_target_bytes, ingest.max_blob_bytes)
+    document = vars(predict(objects, mean_bytes, shape))
+    if not invocation.emit(document):
+        print_rows(["what", "value"], [{"what": key, "value": value} for key, value in document.items()])
+
+
+@command.command()
 @click.option("--dry-run", is_flag=True, help="Count what is missing and write nothing.")
 @click.pass_obj
 def rebuild(invocation: Invocation, dry_run: bool) -> int:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TABLE_PROPERTIES = {
     "delta.enableDeletionVectors": "false",
-    "delta.checkpointInterval": "50",
+    "delta.checkpointInterval": "10",
     # Upkeep alone shortens the log: a writer does not know which versions are published or read (``lake.history``).
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 30 days",

@@ -119,9 +119,9 @@ def commit_wave(tables: Tables, landings: pa.Table, facts: RunFacts) -> pa.Table
         present(tables.dataset("quarantine"), "arrival_id", failed, pc.field("stage") == STAGE) if failed else set(),
         facts,
     )
-    tables.append("blobs", rows.blobs)
-    tables.append("assets", rows.assets)
-    tables.append("quarantine", rows.quarantine)
+    for name, added in (("blobs", rows.blobs), ("assets", rows.assets), ("quarantine", rows.quarantine)):
+        if added.num_rows:  # not even opened otherwise
+            tables.append(name, added)
     tables.append("arrivals", rows.arrivals)
     return rows.arrivals
 

@@ -35,6 +35,11 @@ def packing_order(arrivals: Sequence[Arrival]) -> list[Arrival]:
     return sorted(arrivals, key=lambda a: (a.device_id or "", a.key))
 
 
+def task_count(arrivals: int, total_cost_bytes: int, slots: int, task_bytes: int) -> int:
+    """Tasks of a wave: two per slot, fewer of few recordings, more where one would cost over ``task_bytes``."""
+    return max(1, min(2 * slots, arrivals // MIN_TASK_RECORDS), -(-total_cost_bytes // task_bytes))
+
+
 def cut(arrivals: Sequence[Arrival], slots: int, task_bytes: int) -> list[list[Arrival]]:
     """Cut a wave into runs of neighbours of about equal cost: two per slot, none over ``task_bytes``.
 
@@ -43,7 +48,7 @@ def cut(arrivals: Sequence[Arrival], slots: int, task_bytes: int) -> list[list[A
     """
     ordered = packing_order(arrivals)
     total = sum(map(cost_bytes, ordered))
-    tasks = max(1, min(2 * slots, len(ordered) // MIN_TASK_RECORDS), -(-total // task_bytes))
+    tasks = task_count(len(ordered), total, slots, task_bytes)
     share = total / tasks
     together = _sizes_kept_together(ordered, share / 8)
     cuts: list[list[Arrival]] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from bisect import bisect_right
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -53,11 +55,29 @@ class Known:
 
     def may_have(self, value: str, store: ObjectStore) -> bool:
         """Whether a value may be there; False is certain."""
-        near = [group for group in self.groups if group.least <= value <= group.most]
+        near = self.near(value)
         if not near:
             return False
         hashed = hash_of(value)
         return any(group.may_have(_kept(cast(Hashable, store), self.folder, group.span), hashed) for group in near)
+
+    def near(self, value: str) -> list[RowGroup]:
+        """The row groups that a value lies in the range of: one as a rule, none is missed where ranges overlap."""
+        ordered, least, most_so_far = self._ordered
+        at = bisect_right(least, value)
+        found = []
+        while at > 0 and most_so_far[at - 1] >= value:
+            at -= 1
+            if ordered[at].most >= value:
+                found.append(ordered[at])
+        return found
+
+    @functools.cached_property
+    def _ordered(self) -> tuple[list[RowGroup], list[str], list[str]]:
+        """Row groups by their least value, these values, and the greatest value up to each."""
+        ordered = sorted(self.groups, key=lambda group: group.least)
+        most_so_far = list(itertools.accumulate((group.most for group in ordered), max))
+        return ordered, [group.least for group in ordered], most_so_far
 
 
 @functools.lru_cache(SPANS_KEPT)

@@ -8,6 +8,7 @@ read.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -113,10 +114,11 @@ def part_with(dataset: ds.Dataset, column: str, values: Sequence[str], spans: Sp
 
 def groups_with(groups: Sequence[RowGroup], values: Iterable[str], spans: Spans) -> list[RowGroup]:
     """The row groups that may have one of these values; the others surely have none."""
-    hashed = [(value, hash_of(value)) for value in sorted(set(values))]
+    ordered = sorted(set(values))
+    hashed = [hash_of(value) for value in ordered]
     near: dict[Span, list[tuple[RowGroup, list[int]]]] = {}
     for group in groups:
-        within = [each for value, each in hashed if group.least <= value <= group.most]
+        within = hashed[bisect_left(ordered, group.least) : bisect_right(ordered, group.most)]
         if within:
             near.setdefault(group.span, []).append((group, within))
 

@@ -1,4 +1,4 @@
-"""Measure: ``python -m tests.bench [PART…]``. Prints each part's tables and puts them into ``docs/bench.md``.
+"""Measure: ``python -m tests.bench [PART…]``. Prints each part's tables and puts them into ``docs``.
 
 A check that fails ends the bench; a goal that is missed is told, with by how much.
 """
@@ -9,21 +9,36 @@ import argparse
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from lake.settings import cache_dir
-from tests.bench import corpus, density, latency, memory, read, report, speed
+from tests.bench import corpus, density, growth, latency, memory, plan, read, report, scale, speed
 from tests.bench.place import Place
+from tests.bench.process import REPOSITORY
 from tests.support.corpus import is_beside
 
-PARTS = {part.__name__.rpartition(".")[2]: part.measure for part in (corpus, density, speed, memory, read, latency)}
+PARTS = {
+    part.__name__.rpartition(".")[2]: part.measure
+    for part in (corpus, density, speed, memory, read, latency, scale, plan, growth)
+}
+SCALE = ("scale", "plan", "growth")
+"""Asked for by name only: half an hour, and 8 GB of rows."""
+DEFAULT = tuple(part for part in PARTS if part not in SCALE)
+PAGES = (
+    report.Page(REPOSITORY / "docs" / "bench.md", report.BENCH_HEAD, DEFAULT),
+    report.Page(REPOSITORY / "docs" / "scale.md", report.SCALE_HEAD, SCALE),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them by default")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; {', '.join(DEFAULT)} by default"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="how often each time is taken (default 3)")
-    parser.add_argument("--no-page", action="store_true", help="leave docs/bench.md as it is")
+    parser.add_argument("--no-page", action="store_true", help="leave the documents as they are")
+    parser.add_argument("--sizes", default=None, help="rows of the lakes of the part scale (1000000,3000000,10000000)")
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
     if unknown:
@@ -33,13 +48,15 @@ def main() -> None:
     cache_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=cache_dir()) as scratch:
         place = Place(Path(scratch), options.repeats)
-        for part in options.parts or PARTS:
+        if options.sizes:
+            place = replace(place, sizes=tuple(int(size) for size in options.sizes.split(",")))
+        for part in options.parts or DEFAULT:
             started = time.monotonic()
             section = PARTS[part](place)
             print(section.markdown(), flush=True)
             print(f"bench: {part} took {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
             if not options.no_page:
-                report.write(section, tuple(PARTS))
+                report.write(section, next(page for page in PAGES if part in page.parts))
 
 
 if __name__ == "__main__":

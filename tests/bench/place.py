@@ -24,6 +24,8 @@ class Place:
 
     scratch: Path
     repeats: int
+    sizes: tuple[int, ...] = (1_000_000, 3_000_000, 10_000_000)
+    """Rows of the lakes that are made for the part ``scale``."""
 
     def corpus(self, name: str) -> Corpus:
         """A copy of the whole corpus that a part may change."""

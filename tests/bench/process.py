@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -27,6 +28,8 @@ class Measured:
     document: dict[str, Any]
     """The last line of its standard output."""
     wall_s: float
+    cpu_s: float
+    """Of the process and of all below it that it waited for."""
     peak_bytes: int
     held: list[tuple[str, int]]
     """Name and bytes of each process at the peak, largest first; empty when not sampled."""
@@ -37,7 +40,7 @@ def run(
 ) -> Measured:
     """Run ``python -m`` with these arguments to its end; any exit status but the expected raises with what it said."""
     environment = {**os.environ, **(environ or {}), "PYTHONPATH": str(REPOSITORY), STARTED: repr(time.time())}
-    started = time.perf_counter()
+    started, used_s = time.perf_counter(), _children_cpu_s()
     with subprocess.Popen(
         [sys.executable, "-P", "-m", *arguments],
         env=environment,
@@ -48,13 +51,19 @@ def run(
         with PeakMemory(process.pid, enabled=sampled) as memory:
             out, err = process.communicate()
         wall_s = time.perf_counter() - started
+    cpu_s = _children_cpu_s() - used_s
     if process.returncode not in expect:
         raise RuntimeError(
             f"{' '.join(arguments[:3])} ended with {process.returncode}: {err.decode(errors='replace').strip()[-2000:]}"
         )
     lines = out.strip().splitlines()
     document = json.loads(lines[-1]) if lines and lines[-1].startswith(b"{") else {}
-    return Measured(document, wall_s, memory.peak_bytes, memory.held)
+    return Measured(document, wall_s, cpu_s, memory.peak_bytes, memory.held)
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def since_start_s() -> float:

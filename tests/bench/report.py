@@ -1,4 +1,4 @@
-"""The report of the bench: a Markdown table a part, goals beside figures, in ``docs/bench.md``."""
+"""The report of the bench: a Markdown table a part, goals beside figures, on two pages of ``docs``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,30 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench.process import REPOSITORY
-
-PAGE = REPOSITORY / "docs" / "bench.md"
-HEAD = """# Measurements
+BENCH_HEAD = """# Measurements
 
 `make bench` makes this page: the whole corpus, one machine, one run. Ratios carry over to other machines, seconds do
 not. `python -m tests.bench PART…` measures some parts anew and leaves the others: {parts}.
 """
+SCALE_HEAD = """# Scale
+
+What the lake costs when it is large and when it is old. `python -m tests.bench {words}` makes this page and
+takes half an hour; each part can be measured alone: {parts}. Ratios carry over to other machines, seconds do not.
+"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A document that is made of parts."""
+
+    path: Path
+    head: str
+    parts: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """What stands above the parts."""
+        return self.head.format(parts=", ".join(f"`{part}`" for part in self.parts), words=" ".join(self.parts))
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,10 @@ class Section:
     tables: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        measured = f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}."
+        load = os.getloadavg()[2]
+        measured = (
+            f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; load average of its last 15 minutes {load:.1f}."
+        )
         blocks = [f"## {self.title}", self.text, measured, *self.tables]
         if self.figures:
             cells = [(f.name, f"{_number(f.value)} {f.unit}".strip(), f.goal, f.verdict) for f in self.figures]
@@ -78,14 +97,13 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {gib:.0f} GiB; Python {platform.python_version()}, {packages}"
 
 
-def write(section: Section, parts: Sequence[str], page: Path = PAGE) -> None:
-    """Put a section in its place on the page; the others stay as they are."""
-    old = page.read_text(encoding="utf-8") if page.exists() else ""
+def write(section: Section, page: Page) -> None:
+    """Put a section in its place on a page; the others stay as they are."""
+    old = page.path.read_text(encoding="utf-8") if page.path.exists() else ""
     found = dict(re.findall(r"<!-- part: (\w+) -->\n(.*?)(?=\n<!-- part:|\Z)", old, re.S))
     found[section.part] = section.markdown()
-    body = [f"<!-- part: {part} -->\n{found[part].rstrip()}\n" for part in parts if part in found]
-    head = HEAD.format(parts=", ".join(f"`{part}`" for part in parts))
-    page.write_text("\n".join([head, *body]), encoding="utf-8")
+    body = [f"<!-- part: {part} -->\n{found[part].rstrip()}\n" for part in page.parts if part in found]
+    page.path.write_text("\n".join([page.text, *body]), encoding="utf-8")
 
 
 def _cell(value: object) -> str:

@@ -16,7 +16,7 @@ from lake.catalog.sort import SORTED_GROUP_ROWS, both_statistics, is_loose, sort
 from lake.rewrite import delete_rows, statistics
 from lake.schema import BLOBS
 from lake.store.bloom import bits_of, hash_of, may_have
-from lake.store.known import SPAN_BYTES, Known, Span
+from lake.store.known import SPAN_BYTES, Known, RowGroup, Span
 from lake.store.lookup import groups_with, parted, rows_with, spans_of, stored_contents
 from lake.store.objects import FolderStore
 from lake.tables import Tables
@@ -102,10 +102,25 @@ def test_an_executor_is_never_told_that_a_stored_content_is_new(filled: Tables) 
 def test_a_filter_that_rules_nothing_out_is_read_through(filled: Tables) -> None:
     groups = parted(filled.dataset("blobs"), "sha256").groups
     stored = Path(filled.uri("blobs"), groups[0].span.path).read_bytes()
+    bits_bytes = 2 ** (groups[0].filter_bytes.bit_length() - 1)
     header = stored[groups[0].filter_offset :][: groups[0].filter_bytes]
-    full, none = (b"".join(header[: len(header) - 2**16] + bits * 2**16 for _ in groups) for bits in (b"\xff", b"\x00"))
+    full, none = (
+        b"".join(header[: len(header) - bits_bytes] + bits * bits_bytes for _ in groups) for bits in (b"\xff", b"\x00")
+    )
     assert groups_with(groups, [sha256(1)], lambda span: full) == [g for g in groups if g.least <= sha256(1) <= g.most]
     assert groups_with(groups, [sha256(1)], lambda span: none) == []
+
+
+def test_ranges_that_overlap_are_all_looked_at() -> None:
+    draw = random.Random(2)
+    for _ in range(200):
+        ends = [sorted(f"{draw.randrange(60):02}" for _ in range(2)) for _ in range(draw.randrange(8))]
+        groups = tuple(
+            RowGroup(Span("p", 0, 1), number, least, most, 0, 1) for number, (least, most) in enumerate(ends)
+        )
+        value = f"{draw.randrange(60):02}"
+        inside = {group.number for group in groups if group.least <= value <= group.most}
+        assert {group.number for group in Known("f", groups).near(value)} == inside
 
 
 def test_filters_that_lie_side_by_side_are_read_together() -> None:
@@ -164,3 +179,10 @@ def test_statistics_of_two_parts_are_those_of_the_whole() -> None:
 def test_statistics_of_a_sorted_file_let_a_look_up_leave_it_out(filled: Tables) -> None:
     low = filled.dataset("blobs").get_fragments(filter=pc.field("size_bytes") > 10**9)
     assert list(low) == []
+
+
+def test_a_sorted_table_is_filtered_by_any_column(filled: Tables) -> None:
+    (row,) = filled.dataset("blobs").to_table(filter=pc.field("sha256") == sha256(5)).to_pylist()
+    for column, value in row.items():
+        if value is not None:
+            assert filled.dataset("blobs").count_rows(filter=pc.field(column) == value) > 0, column
