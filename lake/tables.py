@@ -147,7 +147,7 @@ class Tables:
         quick to open without anyone's upkeep. ``txn`` is (application id, version): a version already committed is not
         written again.
         """
-        from deltalake import CommitProperties, Transaction, write_deltalake
+        from deltalake import CommitProperties, PostCommitHookProperties, Transaction, write_deltalake
 
         table = self.open(name)
         if rows.num_rows == 0:
@@ -163,6 +163,10 @@ class Tables:
                 commit_properties=CommitProperties(
                     max_commit_retries=COMMIT_RETRIES,
                     app_transactions=[Transaction(*txn)] if txn else None,
+                ),
+                # Looking for old entries of the log lists all of them: with the merges is often enough.
+                post_commithook_properties=PostCommitHookProperties(
+                    cleanup_expired_logs=None if (table.version() + 1) % MERGE_EVERY_COMMITS == 0 else False
                 ),
             )
         version = int(table.version())

@@ -1,7 +1,7 @@
 """What so and so many recordings will take: packs, write requests, index, hours. Pure; no lake is needed.
 
-The figures below were measured on two cores against a folder and MinIO (docs/scale.md says when, and how far the
-predictions were from an ingest ten times as large). Bytes and requests hold anywhere, hours for such a machine.
+The figures below were measured; docs/scale.md holds them against an ingest of 12,000 recordings, ten times as many as
+requests and bytes a row were taken from. Bytes and requests hold anywhere, hours for a machine of two cores.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from lake.tables import MERGE_EVERY_COMMITS
 
 MIB = 1024**2
 FRAME_BYTES = 115
-"""What a blob takes in a pack beside its payload: frame header and its share of the footer."""
+"""What a blob takes in a pack beside its payload, header and share of the footer: docs/bench.md, density."""
 ROW_BYTES = {"blobs": 75, "assets": 115, "arrivals": 99}
-"""Bytes a recording takes in the data files of the tables that each wave appends to."""
+"""Bytes a recording takes in the data files of the tables that each wave appends to. At ten million, sorted, they are
+6 % more (docs/scale.md)."""
 LOG_ENTRY_BYTES = 2_000
 RUN_REQUESTS = 8
 """Of a run, however long: its rows in ``runs`` and ``run_stages``, its lock and its lease."""
@@ -26,10 +27,11 @@ PART_BYTES = 5 * MIB
 SINGLE_CREATE_BYTES = 64 * MIB
 """A large blob up to this size is one request."""
 
-START_S = 1.6
-RECORD_S = 6.8e-4
-BYTE_S = 1.1e-9
-"""Seconds of an ingest on two cores: for its start, for each recording, for each byte of them."""
+START_S = 1.5
+RECORD_S = 7.0e-4
+BYTE_S = 8e-10
+"""Seconds of an ingest on two cores: for its start and for each recording as docs/bench.md has them (speed, 2,000 and
+12,000 files of the corpus), for each byte as sounds of 20 and of 400 KB differ."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Prediction:
     write_requests: int
     """PUT and POST requests to a bucket, the parts of large uploads each."""
     index_bytes: int
-    """Data files of ``blobs``, ``assets`` and ``arrivals`` as landed; ``lake maintain`` leaves as many."""
+    """Data files of ``blobs``, ``assets`` and ``arrivals`` as landed; ``lake maintain`` leaves about as many."""
     log_bytes: int
     hours: float
 
