@@ -149,7 +149,7 @@ class Tables:
         quick to open without anyone's upkeep. ``txn`` is (application id, version): a version already committed is not
         written again.
         """
-        from deltalake import CommitProperties, Transaction, write_deltalake
+        from deltalake import CommitProperties, PostCommitHookProperties, Transaction, write_deltalake
 
         table = self.open(name)
         if rows.num_rows == 0:
@@ -167,6 +167,8 @@ class Tables:
                     max_commit_retries=COMMIT_RETRIES,
                     app_transactions=[mark, Transaction(*txn)] if txn else [mark],
                 ),
+                # Looking for old entries lists the whole log: upkeep does, and a table's own setting says so too.
+                post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
             )
 
         if known_again(self.uri(name), lambda: self.open(name), write):

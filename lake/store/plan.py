@@ -1,7 +1,7 @@
 """What so and so many recordings will take: packs, write requests, index, hours. Pure; no lake is needed.
 
-The figures below were measured on two cores against a folder and MinIO (docs/scale.md says when, and how far the
-predictions were from an ingest ten times as large). Bytes and requests hold anywhere, hours for such a machine.
+The figures below were measured; docs/scale.md holds them against an ingest of 12,000 recordings, ten times as many as
+requests and bytes a row were taken from. Bytes and requests hold anywhere, hours for a machine of two cores.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from lake.tables import MERGE_EVERY_COMMITS
 
 MIB = 1024**2
 FRAME_BYTES = 115
-"""What a blob takes in a pack beside its payload: frame header and its share of the footer."""
+"""What a blob takes in a pack beside its payload, header and share of the footer: docs/bench.md, density."""
 ROW_BYTES = {"blobs": 75, "assets": 115, "arrivals": 99}
-"""Bytes a recording takes in the data files of the tables that each wave appends to."""
+"""Bytes a recording takes in the data files of the tables that each wave appends to. At ten million, sorted, they are
+6 % more (docs/scale.md)."""
 LOG_ENTRY_BYTES = 2_000
 RUN_REQUESTS = 8
 """Of a run, however long: its rows in ``runs`` and ``run_stages``, its lock and its lease."""
 CHECKPOINT_EVERY_COMMITS = 10
 PART_BYTES = 5 * MIB
-"""A pack larger than this is uploaded in such parts."""
-SINGLE_CREATE_BYTES = 64 * MIB
-"""A large blob up to this size is one request."""
+"""What is larger is uploaded in such parts."""
 
-START_S = 1.6
-RECORD_S = 6.8e-4
-BYTE_S = 1.1e-9
-"""Seconds of an ingest on two cores: for its start, for each recording, for each byte of them."""
+START_S = 1.5
+RECORD_S = 7.0e-4
+BYTE_S = 8e-10
+"""Seconds of an ingest on two cores: for its start and for each recording as docs/bench.md has them (speed, 2,000 and
+12,000 files of the corpus), for each byte as sounds of 20 and of 400 KB differ."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Prediction:
     write_requests: int
     """PUT and POST requests to a bucket, the parts of large uploads each."""
     index_bytes: int
-    """Data files of ``blobs``, ``assets`` and ``arrivals`` as landed; ``lake maintain`` leaves as many."""
+    """Data files of ``blobs``, ``assets`` and ``arrivals`` as landed; ``lake maintain`` leaves about as many."""
     log_bytes: int
     hours: float
 
@@ -75,8 +75,8 @@ def predict(objects: int, mean_bytes: int, shape: Shape | None = None) -> Predic
     large = objects if mean_bytes >= shape.max_blob_bytes else 0
     landed = 0 if large else _packs_landed(objects, mean_bytes, each, shape)
     pack_bytes = 0 if large else payload + objects * FRAME_BYTES
-    uploads = landed * _requests(pack_bytes // max(1, landed), PART_BYTES)
-    uploads += large * (1 + _requests(mean_bytes, SINGLE_CREATE_BYTES))
+    uploads = landed * _requests(pack_bytes // max(1, landed))
+    uploads += large * (1 + _requests(mean_bytes))
     commits = len(ROW_BYTES) * waves
     upkeep = commits // MERGE_EVERY_COMMITS + commits // CHECKPOINT_EVERY_COMMITS
     return Prediction(
@@ -113,6 +113,6 @@ def _packs_kept(landed: int, pack_bytes: int, shape: Shape) -> int:
     return -(-pack_bytes // shape.pack_target_bytes)
 
 
-def _requests(size_bytes: int, at_once_bytes: int) -> int:
+def _requests(size_bytes: int) -> int:
     """Of one upload: one, or its parts with one to begin and one to end them."""
-    return 1 if size_bytes <= at_once_bytes else -(-size_bytes // PART_BYTES) + 2
+    return 1 if size_bytes <= PART_BYTES else -(-size_bytes // PART_BYTES) + 2

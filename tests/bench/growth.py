@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +24,12 @@ UPKEEP_EVERY = 288
 TOLD = (10, 100, 500, 1_000)
 TABLES = ("blobs", "assets", "arrivals", "runs")
 TEXT = f"""One file a run, {OLD:,} runs and some more, in one process by the function that `lake ingest` calls, into a
-folder. `lake maintain` runs after each {UPKEEP_EVERY} of them, a day's at one run every five minutes. The time of a run
-is the median of it and the {AROUND} before and after, since every {MERGE_EVERY_COMMITS}nd commit of a table merges its
-small files. The machine is not equally quick over so many minutes: so a young lake is fed in turn with the old one at
-its end, and the {OLD:,}th run is compared with the {YOUNG}th of that one. Between merges a table grows by a file a
-run; its log keeps its entries for 30 days, and the files that were merged for a week."""
+folder; a file is taken away once it has landed. `lake maintain` runs after each {UPKEEP_EVERY} of them, a day's at one
+run every five minutes. The time of a run is the median of it and the {AROUND} before and after, since every
+{MERGE_EVERY_COMMITS}nd commit of a table merges its small files. The machine is not equally quick over so many minutes:
+so a young lake is fed in turn with the old one at its end, and the {OLD:,}th run is compared with the {YOUNG}th of that
+one. Between merges a table grows by a file a run; its log keeps its entries for 30 days, and the names of files that
+were merged away for a week. Opening and committing look through both, and that is what grows."""
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Fed:
     """Of the driver."""
 
     def run(self) -> None:
-        """Deliver one file and ingest it."""
+        """Deliver one file, ingest it and take it away, as a drop zone is emptied."""
         number = len(self.seconds) + 1
         deliver(self.folder, 1, number, mean_bytes=20_000, prefix=f"run{number:04}")
         started, used = time.perf_counter(), time.process_time()
@@ -51,6 +53,7 @@ class Fed:
         self.seconds.append(time.perf_counter() - started)
         self.cpu_s.append(time.process_time() - used)
         assert report["landed"] == 1, report
+        shutil.rmtree(self.folder)
 
     def near(self, number: int) -> tuple[float, float]:
         """Medians of the time and of the CPU seconds of the runs around one."""

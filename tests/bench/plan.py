@@ -18,10 +18,11 @@ FEW, MANY = 1_200, 12_000
 WITHIN = 0.25
 TABLES = ("blobs", "assets", "arrivals")
 TEXT = f"""Files of the corpus, drawn by a seed: {FEW:,} and {MANY:,}. What `lake store plan` goes by stands in
-`lake/store/plan.py`: seconds come from ingests of {FEW:,}, bytes a row and requests too; here they are held
-against {MANY:,}. Times are medians of {{repeats}}, of `lake ingest` into a folder on two cores. Requests were counted
-by a proxy before MinIO: every PUT, those of parts too, and the two POSTs around parts. Packs are counted
-after the ingest and after `lake maintain`."""
+`lake/store/plan.py`: seconds are those of the part `speed` of [bench.md](bench.md), on a quiet machine; requests and
+bytes a row come from ingests of {FEW:,}; here they are held against {MANY:,}. Times are medians of {{repeats}}, of
+`lake ingest` into a folder on two cores, and hold only where nothing else runs: see the load average. Requests were
+counted by a proxy before MinIO: every PUT, those of parts too, and the two POSTs around parts. Packs are counted after
+the ingest and after `lake maintain`."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from lake.catalog.sort import SORTED_PREFIX
 from lake.engine import Engine
 from lake.schema import ARRIVALS, LIBRARY_VERSIONS
 from lake.store.lookup import parted
+from lake.store.usage import KEPT, current_usage, usage_of
 from lake.tables import Tables
-from tests.support.lakes import Lake, OneEngine, new_lake
+from tests.support.lakes import Lake, OneEngine, bucket_lake, new_lake
+from tests.support.minio import MinioServer
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -34,11 +36,14 @@ def deliver(folder: Path, prefix: str, count: int, seed: int) -> dict[str, bytes
 
 @pytest.fixture
 def lake(tmp_path: Path, local_engine: Engine) -> Lake:
+    return kept_up(new_lake(str(tmp_path / "lake"), local_engine), tmp_path)
+
+
+def kept_up(lake: Lake, folder: Path) -> Lake:
     """A lake of nine deliveries, kept up."""
-    lake = new_lake(str(tmp_path / "lake"), local_engine)
     for run in range(9):
-        deliver(tmp_path / "in", f"run{run}", 10, run)
-        lake.ingest(tmp_path / "in")
+        deliver(folder / "in", f"run{run}", 10, run)
+        lake.ingest(folder / "in")
     maintain(lake.job, Invocation(json=True), OneEngine(lake.job, lake.engine), 168)
     return lake
 
@@ -62,6 +67,17 @@ def test_new_contents_are_stored_and_copies_are_not(lake: Lake, tmp_path: Path) 
     for row in lake.rows("assets"):
         if row["path"] in new:
             assert lake.read(row) == new[row["path"]]
+
+
+def test_the_same_on_a_bucket(
+    minio: MinioServer, bucket: str, local_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = kept_up(bucket_lake(minio, bucket, local_engine, monkeypatch), tmp_path)
+    test_new_contents_are_stored_and_copies_are_not(lake, tmp_path)
+    store, tables = lake.job.store, lake.job.tables
+    used = current_usage(store, tables.dataset("blobs"), tables.folder("blobs"))
+    assert (used, used.blobs) == (usage_of(tables.dataset("blobs")), 100)
+    assert any(entry.key.endswith(KEPT) for entry in store.list(tables.folder("blobs")))
 
 
 def test_contents_that_a_filter_takes_for_stored_ones_are_landed_all_the_same(lake: Lake, tmp_path: Path) -> None:

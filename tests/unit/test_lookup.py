@@ -186,3 +186,16 @@ def test_a_sorted_table_is_filtered_by_any_column(filled: Tables) -> None:
     for column, value in row.items():
         if value is not None:
             assert filled.dataset("blobs").count_rows(filter=pc.field(column) == value) > 0, column
+
+
+def test_what_is_null_is_so_after_a_sort(tmp_path: Path) -> None:
+    place = pa.struct([("uri", pa.string()), ("at", pa.int64())])
+    schema = pa.schema([("id", pa.string()), ("never", pa.int32()), ("some", pa.int32()), ("place", place)])
+    tables = Tables(str(tmp_path))
+    tables.create("t", schema)
+    places = [{"uri": "u", "at": 1}, None, {"uri": None, "at": 2}]
+    tables.append("t", pa.table({"id": ["c", "a", "b"], "never": [None] * 3, "some": [1, None, 2], "place": places}))
+    asked = [pc.field(name).is_null() for name in ("id", "never", "some", "place")] + [pc.field("place", "uri") == "u"]
+    before = [tables.dataset("t").count_rows(filter=wanted) for wanted in asked]
+    sort_table(tables, "t", ["id"])
+    assert [tables.dataset("t").count_rows(filter=wanted) for wanted in asked] == before == [0, 3, 1, 1, 1]
