@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -22,6 +20,7 @@ import pytest
 from lake.session import LOG_STORE_FILE, LOG_STORE_S3
 from lake.store.objects import ObjectStore, open_store
 from lake.tables import Tables
+from tests.support.drivers import append, spark_drivers
 from tests.support.minio import MinioServer
 from tests.support.proxy import S3Proxy
 from tests.support.race import Racers
@@ -123,43 +122,19 @@ def test_a_winner_knows_its_commit_when_the_answer_is_lost(
         assert store.get(f"{version:020}.json") == f"{winners[0]}\n".encode()
 
 
-@contextlib.contextmanager
-def spark_drivers(root: str, table: str, environment: dict[str, str]) -> Iterator[list[subprocess.Popen[str]]]:
-    """Whole Spark drivers, started and ready to append."""
-    drivers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.support.race_driver", root, table, f"spark{n}", str(APPENDS)],
-            env={**os.environ, **environment, "PYTHONPATH": str(Path(__file__).parents[2])},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(WRITERS)
-    ]
-    try:
-        for driver in drivers:
-            assert driver.stdout is not None
-            assert driver.stdout.readline() == "ready\n"
-        yield drivers
-    finally:
-        for driver in drivers:
-            driver.kill()
-            driver.communicate()
-
-
 def test_spark_drivers_and_an_embedded_writer_lose_nothing(minio: MinioServer, bucket: str) -> None:
     root, table = f"s3://{bucket}/city", "feature_race"
     tables = tables_of(minio, root)
     tables.create(table, IDS)
     embedded: list[str] = []
-    with spark_drivers(root, table, minio.environ()) as drivers, ThreadPoolExecutor(WRITERS) as pool:
+    with spark_drivers(root, table, WRITERS, minio.environ()) as drivers, ThreadPoolExecutor(WRITERS) as pool:
         assert minio.secret_key not in command_lines()
-        done = [pool.submit(append_all, driver) for driver in drivers]
+        done = [pool.submit(lambda each=driver: [append(each) for _ in range(APPENDS)]) for driver in drivers]
         # Delta-rs appends for as long as one of them does; not so quickly that none of them ever wins.
         while wait(done, timeout=0.5).not_done:
             embedded.append(f"embedded-{len(embedded)}")
             tables.append(table, pa.table({"id": embedded[-1:]}, schema=IDS))
-        assert [each.result() for each in done] == ["done\n"] * WRITERS
+        assert [each.result() for each in done] == [["done\n"] * APPENDS] * WRITERS
     expected = [f"spark{writer}-{n}" for writer in range(WRITERS) for n in range(APPENDS)] + embedded
     assert sorted(ids_of(tables, table)) == sorted(expected)
     # Every so many commits the embedded writer merges small files too, which adds no row.
@@ -177,15 +152,6 @@ def command_lines() -> str:
             lines.append(path.read_bytes().decode(errors="replace").replace("\0", " "))
     assert any("spark" in line for line in lines)
     return "\n".join(lines)
-
-
-def append_all(driver: subprocess.Popen[str]) -> str:
-    """Let a driver go; what it says in the end."""
-    assert driver.stdin is not None
-    assert driver.stdout is not None
-    driver.stdin.write("go\n")
-    driver.stdin.flush()
-    return driver.stdout.readline()
 
 
 def test_a_lost_answer_doubles_nothing(spark: SparkSession, lossy: S3Proxy, minio: MinioServer, bucket: str) -> None:

@@ -73,6 +73,8 @@ class S3Proxy:
     """
     only: str = ""
     """Count the writes alone whose path and query have this."""
+    commits_take_s: float = 0.0
+    """How long a commit file is under way to the store."""
     refusal: Refusal | None = None
     """Refuse requests in this way."""
     refused: int = 0
@@ -190,6 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         writes = self.command == "PUT" or (self.command == "POST" and "upload" in urlsplit(self.path).query)
         loses = writes and self.owner.loses(self.path)
+        if self.command == "PUT" and "/_delta_log/" in self.path:
+            time.sleep(self.owner.commits_take_s)
         upstream = http.client.HTTPConnection("127.0.0.1", self.owner.minio.port, timeout=60)
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
