@@ -12,11 +12,14 @@ import time
 from pathlib import Path
 
 from lake.settings import cache_dir
-from tests.bench import corpus, density, latency, memory, read, report, speed
+from tests.bench import alternatives, corpus, density, latency, memory, read, report, speed
 from tests.bench.place import Place
 from tests.support.corpus import is_beside
 
-PARTS = {part.__name__.rpartition(".")[2]: part.measure for part in (corpus, density, speed, memory, read, latency)}
+PARTS = {
+    part.__name__.rpartition(".")[2]: part.measure
+    for part in (corpus, density, alternatives, speed, memory, read, latency)
+}
 
 
 def main() -> None:
