@@ -13,14 +13,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from lake.settings import cache_dir
-from tests.bench import corpus, density, growth, latency, memory, plan, read, report, scale, speed
+from tests.bench import (
+    alternatives,
+    corpus,
+    density,
+    growth,
+    latency,
+    memory,
+    plan,
+    read,
+    report,
+    scale,
+    speed,
+)
 from tests.bench.place import Place
 from tests.bench.process import REPOSITORY
 from tests.support.corpus import is_beside
 
 PARTS = {
     part.__name__.rpartition(".")[2]: part.measure
-    for part in (corpus, density, speed, memory, read, latency, scale, plan, growth)
+    for part in (corpus, density, alternatives, speed, memory, read, latency, scale, plan, growth)
 }
 SCALE = ("scale", "plan", "growth")
 """Asked for by name only: half an hour, and 8 GB of rows."""

@@ -17,8 +17,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from jobs.cli import Invocation
-from jobs.context import Engines, open_job
-from jobs.upkeep import maintain
+from jobs.context import open_job
 from lake.model import BlobRef
 from lake.settings import S3Settings
 from lake.store.index import read_index
@@ -151,14 +150,6 @@ def read_lake(shelf: Shelf) -> Iterator[bytes]:
     job = open_job(Invocation(root=shelf.root, json=True))
     rows = job.tables.dataset("blobs").to_table(columns=list(BlobRef.__dataclass_fields__)).to_pylist()
     yield from _scanned(shelf.store, [BlobRef(**row) for row in rows])
-
-
-def keep_up(root: str, hold_hours: int) -> None:
-    """``lake maintain``; a hold of 0 is what the command does when its own hold is over."""
-    invocation = Invocation(root=root, json=True)
-    job = open_job(invocation)
-    with Engines(job.settings, None, "bench") as engines:
-        maintain(job, invocation, engines, hold_hours)
 
 
 def _scanned(store: ObjectStore, refs: Sequence[BlobRef]) -> Iterator[bytes]:

@@ -91,10 +91,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def machine() -> str:
-    """What a reader must know to compare: cores, memory, versions; nothing that names the machine."""
+    """What a reader must know to compare: cores, memory, other work, versions; nothing that names the machine."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     packages = ", ".join(f"{name} {version(name)}" for name in ("pyspark", "delta-spark", "deltalake", "pyarrow"))
-    return f"{os.cpu_count()} cores, {gib:.0f} GiB; Python {platform.python_version()}, {packages}"
+    load = f"load {os.getloadavg()[2]:.0f} in the last quarter of an hour"
+    return f"{os.cpu_count()} cores, {gib:.0f} GiB, {load}; Python {platform.python_version()}, {packages}"
 
 
 def write(section: Section, page: Page) -> None:
