@@ -11,13 +11,13 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lake.file_statistics import statistics
 from lake.tables import ROW_GROUP_ROWS, Tables
 
 if TYPE_CHECKING:
@@ -125,31 +125,6 @@ def _written(tables: Tables, name: str, rows: pa.Table) -> Any:
         pq.write_table(rows, sink, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
         size = sink.tell()
     return AddAction(path, size, {}, int(time.time() * 1000), True, json.dumps(statistics(rows)))
-
-
-def statistics(rows: pa.Table) -> dict[str, Any]:
-    """What a file's entry in the log says of its columns (Delta protocol, per-file statistics): flat columns only."""
-    least: dict[str, Any] = {}
-    most: dict[str, Any] = {}
-    nulls: dict[str, int] = {}
-    for field, column in zip(rows.schema, rows.columns, strict=True):
-        if pa.types.is_nested(field.type) or pa.types.is_binary(field.type) or pa.types.is_boolean(field.type):
-            continue
-        nulls[field.name] = column.null_count
-        if column.null_count < len(column):
-            ends = pc.min_max(column).as_py()
-            least[field.name], most[field.name] = _plain(ends["min"]), _plain(ends["max"], last=True)
-    return {"numRecords": rows.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls}
-
-
-def _plain(value: Any, *, last: bool = False) -> Any:
-    if isinstance(value, datetime):
-        # Milliseconds, as the protocol wants; the greatest is rounded up.
-        at = value.astimezone(UTC)
-        millis = at.microsecond // 1000 + (last and at.microsecond % 1000 > 0)
-        whole = int(at.replace(microsecond=0).timestamp()) + millis // 1000
-        return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{millis % 1000:03}Z"
-    return value
 
 
 def all_rewrites(history: Iterable[Mapping[str, Any]]) -> Iterator[int]:

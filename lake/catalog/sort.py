@@ -8,17 +8,16 @@ Runs on the driver; memory is bounded, what does not fit is spilled.
 from __future__ import annotations
 
 import json
-import operator
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lake.rewrite import statistics
+from lake.file_statistics import both_statistics, statistics
 from lake.store.lookup import FALSE_SHARE, FILTERED, SORTED_PREFIX
 from lake.tables import MERGED_FILE_BYTES, SMALL_FILE_BYTES, Tables
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from deltalake.transaction import AddAction
 
 SORT_MEMORY = "1GB"
-PER_COLUMN: dict[str, Callable[[Any, Any], Any]] = {"minValues": min, "maxValues": max, "nullCount": operator.add}
-"""What the log says of each column of a file, and how that of two parts is put together."""
 SORTED_GROUP_ROWS = 32 * 1024
 """Rows of a row group: what a look-up of one value reads."""
 
@@ -106,36 +103,8 @@ def _one_file(
         while batch is not None:
             rows = pa.table(batch).cast(schema)
             writer.write_table(rows, row_group_size=SORTED_GROUP_ROWS)
-            known = both_statistics(known, whole_statistics(rows))
+            known = both_statistics(known, statistics(rows))
             batch = next(following, None) if sink.tell() < target_bytes else None
         writer.close()
         size_bytes = sink.tell()
     return AddAction(path, size_bytes, {}, int(time.time() * 1000), True, json.dumps(known))
-
-
-def whole_statistics(rows: pa.Table) -> dict[str, Any]:
-    """``lake.rewrite.statistics`` with those of the fields of structs, without which no row has a null struct. Pure."""
-    found = statistics(rows)
-    for field, column in zip(rows.schema, rows.columns, strict=True):
-        if pa.types.is_struct(field.type):
-            parts = pa.table(column.combine_chunks().flatten(), names=[each.name for each in field.type])
-            inner = whole_statistics(parts)
-            for key in PER_COLUMN:
-                found[key][field.name] = inner[key]
-    return found
-
-
-def both_statistics(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What a file's entry in the log says of two parts of it together. Pure."""
-    if not one:
-        return other
-    both = {key: _both(one[key], other[key], chosen) for key, chosen in PER_COLUMN.items()}
-    return {"numRecords": one["numRecords"] + other["numRecords"], **both}
-
-
-def _both(one: dict[str, Any], other: dict[str, Any], chosen: Callable[[Any, Any], Any]) -> dict[str, Any]:
-    both = {**one, **other}
-    for column in one.keys() & other.keys():
-        mine, its = one[column], other[column]
-        both[column] = _both(mine, its, chosen) if isinstance(mine, dict) else chosen(mine, its)
-    return both

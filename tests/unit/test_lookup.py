@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from lake.catalog.sort import SORTED_GROUP_ROWS, both_statistics, is_loose, sort_table
-from lake.rewrite import delete_rows, statistics
+from lake.catalog.sort import SORTED_GROUP_ROWS, is_loose, sort_table
+from lake.file_statistics import both_statistics, statistics
+from lake.rewrite import delete_rows
 from lake.schema import BLOBS
 from lake.store.bloom import bits_of, hash_of, may_have
 from lake.store.known import SPAN_BYTES, Known, RowGroup, Span

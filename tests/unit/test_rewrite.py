@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pytest
 
-from lake.rewrite import all_rewrites, delete_rows, rewrite, statistics, update_rows
+from lake.file_statistics import statistics
+from lake.rewrite import all_rewrites, delete_rows, rewrite, update_rows
 from lake.tables import Tables
 
 SCHEMA = pa.schema(
@@ -134,4 +137,41 @@ def test_statistics_hold_all_values() -> None:
     assert (found["minValues"]["id"], found["maxValues"]["id"], found["nullCount"]["n"]) == ("000", "009", 0)
     assert found["minValues"]["seen"] == "2026-01-01T00:00:00.000Z"
     assert found["maxValues"]["seen"] == "2026-01-01T00:00:09.001Z", "rounded up: no value may lie beyond it"
-    assert "place" not in found["minValues"]
+
+
+KINDS = pa.table(
+    {
+        "id": ["a", "b", "c", "gone"],
+        "flag": pa.array([True, False, None, True]),
+        "raw": pa.array([b"1", None, b"3", b"4"]),
+        "words": pa.array([["q"], None, [], ["r"]], pa.list_(pa.string())),
+        "level": pa.array([1.0, float("nan"), None, 2.0]),
+        "day": pa.array([date(2026, 1, 1), None, date(2026, 1, 2), None]),
+        "price": pa.array([Decimal("1.50"), None, Decimal("-3.25"), None], pa.decimal128(10, 2)),
+        "at": pa.array([datetime(2026, 1, 1, 0, 0, 0, 1, UTC), None, None, None], pa.timestamp("us", "UTC")),
+        "place": pa.array([{"x": "1", "raw": b"2"}, None, {"x": None, "raw": None}, None]),
+    }
+)
+ASKED = [
+    *(getattr(pc.field(name), what)() for name in KINDS.schema.names for what in ("is_null", "is_valid")),
+    pc.field("flag") == pc.scalar(True),
+    pc.field("flag") == pc.scalar(False),
+    pc.field("raw") == b"3",
+    pc.field("level") <= 1.0,
+    pc.field("day") >= date(2026, 1, 2),
+    pc.field("price") < pa.scalar(Decimal("0.00"), pa.decimal128(10, 2)),
+    pc.field("at") > datetime(2026, 1, 1, tzinfo=UTC),
+]
+
+
+@pytest.mark.parametrize("kept", [["a"], ["b"], ["c"], ["a", "b"], ["b", "c"], ["a", "b", "c"]], ids="".join)
+def test_a_file_written_anew_answers_every_question(tmp_path: Path, kept: list[str]) -> None:
+    """Where the log says something of some columns alone, the readers take the others for null."""
+    tables = Tables(str(tmp_path))
+    tables.create("t", KINDS.schema)
+    tables.append("t", KINDS)
+    delete_rows(tables, "t", "id", {"a", "b", "c", "gone"} - set(kept))
+    dataset, whole = tables.dataset("t"), ds.dataset(KINDS.filter(pc.is_in(KINDS["id"], pa.array(kept))))
+    for asked in ASKED:
+        found, wanted = (each.to_table(filter=asked).column("id").to_pylist() for each in (dataset, whole))
+        assert found == wanted, str(asked)
