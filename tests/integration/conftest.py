@@ -11,6 +11,7 @@ import pytest
 
 from lake.engine import Engine
 from lake.schema import LIBRARY_VERSIONS
+from lake.store.tombstones import certify
 from lake.tables import Tables, rows_table
 from tests.integration.test_crash import source
 from tests.support.lakes import Lake, new_lake
@@ -32,6 +33,16 @@ ODD = pa.table(
 """Values of every type that a table may hold, under names that need quoting."""
 
 
+CERTIFIED = {
+    "erasure_id": "e",
+    "name": "00" * 32,
+    "size_bytes": 3,
+    "reason": "asked for",
+    "at_utc": datetime(2026, 3, 1, tzinfo=UTC),
+}
+"""Of an erasure that was ended."""
+
+
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory, local_engine: Engine) -> Lake:
     """Recordings of every kind with their features, and two libraries that go on being written after publication."""
@@ -41,6 +52,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, local_engine: Engine) -> La
     lake.ingest(_later(folder / "in"))
     lake.analyze("document_text", "keyframes", "loudness", "image_hash")
     lake.scrub()
+    certify(lake.job.tables, [CERTIFIED | {"kind": kind} for kind in ("content", "done")])
     publish(lake.job.tables, "site_watch", "shots", pa.table({"asset_id": ["a", "b"], "start_s": [0.0, 1.5]}))
     publish(lake.job.tables, "Order", "group", ODD)
     return lake
