@@ -25,11 +25,12 @@ CHECKPOINT_EVERY_COMMITS = 10
 PART_BYTES = 5 * MIB
 """What is larger is uploaded in such parts."""
 
-START_S = 1.5
-RECORD_S = 7.0e-4
-BYTE_S = 8e-10
-"""Seconds of an ingest on two cores: for its start and for each recording as docs/bench.md has them (speed, 2,000 and
-12,000 files of the corpus), for each byte as sounds of 20 and of 400 KB differ."""
+START_S = 1.0
+RECORD_S = 3.65e-4
+BYTE_S = 4e-10
+"""Seconds of an ingest on two cores: for its start, for each recording, for each byte of them (docs/bench.md, speed:
+2,000 and 12,000 files of the corpus). Another machine is as much slower as its bare loop there: two cores of the day
+before took twice as long."""
 
 
 @dataclass(frozen=True)

@@ -74,10 +74,7 @@ class Section:
     tables: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        load = os.getloadavg()[2]
-        measured = (
-            f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; load average of its last 15 minutes {load:.1f}."
-        )
+        measured = f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}."
         blocks = [f"## {self.title}", self.text, measured, *self.tables]
         if self.figures:
             cells = [(f.name, f"{_number(f.value)} {f.unit}".strip(), f.goal, f.verdict) for f in self.figures]
