@@ -35,7 +35,7 @@ ODD = pa.table(
 
 CERTIFIED = {
     "erasure_id": "e",
-    "name": "00" * 32,
+    "name": "5e" * 32,
     "size_bytes": 3,
     "reason": "asked for",
     "at_utc": datetime(2026, 3, 1, tzinfo=UTC),
