@@ -84,6 +84,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def tell_wait(holder: object) -> None:
+    """Say for whom a run waits."""
+    print(f"lake: waiting for {holder}", file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def recorded(
     job: Job, invocation: Invocation, verb: str, *, exclusive: Sequence[str] = (), leased: bool = True
@@ -96,13 +101,10 @@ def recorded(
     from lake.delta_errors import arrow_errors
     from lake.store.lock import exclusive as locked
 
-    def waits(holder: object) -> None:
-        print(f"lake: waiting for {holder}", file=sys.stderr, flush=True)
-
     store = job.store if leased else None
     with (
-        locked(job.store, exclusive, utc_now, waits),
-        record_run(job.tables, store, verb, invocation.argv, utc_now, waits) as run,
+        locked(job.store, exclusive, utc_now, tell_wait),
+        record_run(job.tables, store, verb, invocation.argv, utc_now, tell_wait) as run,
         arrow_errors(job.tables.root),
     ):
         yield run

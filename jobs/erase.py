@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli import Invocation
+from jobs.upkeep import Counts, Told, compact_context, recorded_work
 from lake.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,45 +19,31 @@ SECRET_OPTIONS = ("--query",)
 """What is erased may stand in them: a run's record does not repeat it."""
 
 
-def preview_erasure(job: Job, chosen: set[str], engines: Engines) -> dict[str, Any]:
+def preview_erasure(job: Job, invocation: Invocation, engines: Engines, chosen: set[str]) -> dict[str, Any]:
     """What would be erased, as the verb's document; nothing is written."""
     from lake.catalog.erase import preview
 
-    started = time.monotonic()
-    report = preview(_erasure(job, engines, "dry run", ""), chosen)
-    return {"run_id": None, **vars(report), "seconds": round(time.monotonic() - started, 3)}
+    def work(told: Told, run_id: str) -> Any:
+        return preview(_erasure(job, engines, run_id, ""), chosen, lambda done: told(done, 0))
+
+    return recorded_work(job, invocation, "erase", work, _counts, True)
 
 
 def erase_recordings(
     job: Job, invocation: Invocation, engines: Engines, chosen: set[str], reason: str
 ) -> dict[str, Any]:
     """Erase, recorded as a run, and return the verb's document."""
-    from jobs.context import recorded
-    from jobs.progress import Progress
     from lake.catalog.erase import erase
 
-    started = time.monotonic()
+    def work(told: Told, run_id: str) -> Any:
+        return erase(_erasure(job, engines, run_id, reason), chosen, engines.started, lambda done: told(done, 0))
+
     said = replace(invocation, argv=without_secrets(invocation.argv))
-    with (
-        Progress("erase", quiet=invocation.json) as progress,
-        recorded(job, said, "store erase", exclusive=["erase"], leased=False) as run,
-    ):
-        report = erase(
-            _erasure(job, engines, run.run_id, reason),
-            chosen,
-            engines.started,
-            lambda what, done: progress.update(done, None, 0),
-        )
-        run.engine = engines.said
-        run.stage(
-            "erase",
-            rows_in=report.contents,
-            rows_out=report.contents,
-            rows_failed=len(report.unresolved),
-            size_bytes=report.bytes,
-            seconds=time.monotonic() - started,
-        )
-    return {"run_id": run.run_id, **vars(report), "seconds": round(time.monotonic() - started, 3)}
+    return recorded_work(job, said, "erase", work, _counts, False, leased=False, exclusive=["erase"], engines=engines)
+
+
+def _counts(report: Any) -> Counts:
+    return report.contents, report.contents, len(report.unresolved), report.bytes
 
 
 def without_secrets(argv: Sequence[str]) -> list[str]:
@@ -76,18 +61,14 @@ def without_secrets(argv: Sequence[str]) -> list[str]:
 
 
 def _erasure(job: Job, engines: Engines, run_id: str, reason: str) -> Erasure:
-    from jobs.context import utc_now
+    from jobs.context import tell_wait, utc_now
     from lake.catalog.erase import Erasure
     from lake.library.build import build
     from lake.library.spec import load_themes
     from lake.store.alone import alone
-    from lake.store.compact import CompactContext
-
-    def waits(holder: object) -> None:
-        print(f"lake: waiting for {holder}", file=sys.stderr, flush=True)
 
     def by_oneself() -> AbstractContextManager[None]:
-        return alone(job.store, utc_now, waits)
+        return alone(job.store, utc_now, tell_wait)
 
     def build_anew(library: str) -> None:
         themes = load_themes(job.settings.conf_dir / "themes")
@@ -95,6 +76,4 @@ def _erasure(job: Job, engines: Engines, run_id: str, reason: str) -> Erasure:
             raise UsageError(f"library {library} is described no more, and its rows lead to no recording")
         build(engines.spark, job.tables, themes[library], run_id)
 
-    ingest = job.settings.ingest
-    context = CompactContext(job.store, ingest.pack_target_bytes, ingest.max_blob_bytes, job.staging_dir)
-    return Erasure(context, job.tables, run_id, reason, utc_now, by_oneself, build_anew)
+    return Erasure(compact_context(job), job.tables, run_id, reason, utc_now, by_oneself, build_anew)

@@ -248,7 +248,7 @@ def erase(
     with Engines(job.settings, None, "lake store erase") as engines:
         # To finish what was begun was decided when it began.
         if dry_run or (named and not yes):
-            document = preview_erasure(job, chosen, engines)
+            document = preview_erasure(job, invocation, engines, chosen)
             if not dry_run:
                 _confirm_erasure(document)
         if not dry_run:

@@ -10,26 +10,33 @@ from lake.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.context import Engines, Job
+    from lake.store.compact import CompactContext
 
 COUNTED_AT_ONCE = 10_000
 Told = Callable[[int, int], None]
 """Told objects and bytes done so far."""
 
 
-def compact_store(job: Job, invocation: Invocation, engines: Engines, *, dry_run: bool = False) -> dict[str, Any]:
-    """Compact, recorded as a run unless nothing is to be written, and return the verb's document."""
+def compact_context(job: Job) -> CompactContext:
+    """What the tasks that move blobs share."""
     from lake.store.compact import CompactContext
-    from lake.store.compact import compact as compact_packs
 
     ingest = job.settings.ingest
-    context = CompactContext(job.store, ingest.pack_target_bytes, ingest.max_blob_bytes, job.staging_dir)
+    return CompactContext(job.store, ingest.pack_target_bytes, ingest.max_blob_bytes, job.staging_dir)
+
+
+def compact_store(job: Job, invocation: Invocation, engines: Engines, *, dry_run: bool = False) -> dict[str, Any]:
+    """Compact, recorded as a run unless nothing is to be written, and return the verb's document."""
+    from lake.store.compact import compact as compact_packs
+
+    context = compact_context(job)
 
     def work(told: Told, run_id: str) -> Any:
         return compact_packs(
             context, job.tables, engines.started, dry_run=dry_run, progress=lambda r: told(r.blobs_moved, r.bytes_moved)
         )
 
-    return _recorded(
+    return recorded_work(
         job,
         invocation,
         "compact",
@@ -56,7 +63,7 @@ def collect_garbage(job: Job, invocation: Invocation, hold_hours: float, *, dry_
             job.store, job.tables, at, hold, dry_run=dry_run, progress=lambda r: told(r.objects, r.deleted_bytes)
         )
 
-    return _recorded(
+    return recorded_work(
         job, invocation, "gc", work, lambda r: (r.objects, r.deleted, 0, r.deleted_bytes), dry_run, leased=False
     )
 
@@ -90,7 +97,7 @@ def scrub_store(
         scrub = Scrub(job.store, job.tables, run_id, utc_now(), timedelta(days=max_age_days), other, repair)
         return scrub_objects(scrub, engines.started, lambda r: told(r.objects, r.bytes))
 
-    document = _recorded(
+    document = recorded_work(
         job,
         invocation,
         "scrub",
@@ -124,7 +131,7 @@ def rebuild_index(job: Job, invocation: Invocation, engines: Engines, *, dry_run
             )
         return report
 
-    return _recorded(
+    return recorded_work(
         job,
         invocation,
         "rebuild",
@@ -162,7 +169,7 @@ def maintain(
         after = sum(table.files_after for table in report.tables.values())
         return before, after, 0, sum(table.bytes_after for table in report.tables.values())
 
-    merged = _recorded(job, invocation, "tables", work, counts, dry_run, exclusive=["upkeep of the tables"])
+    merged = recorded_work(job, invocation, "tables", work, counts, dry_run, exclusive=["upkeep of the tables"])
     collected = collect_garbage(job, invocation, hold_hours, dry_run=dry_run)
     return {
         "tables": {name: vars(table) for name, table in merged["tables"].items()},
@@ -176,7 +183,7 @@ Counts = tuple[int, int, int, int]
 """Rows in, rows out, rows failed and bytes of a stage."""
 
 
-def _recorded(
+def recorded_work(
     job: Job,
     invocation: Invocation,
     verb: str,

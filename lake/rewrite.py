@@ -64,6 +64,15 @@ def _chosen(changed: pa.Array, new: pa.ChunkedArray, old: pa.ChunkedArray) -> pa
     return both.take(pa.array(picks, pa.int64()))
 
 
+def masked(rows: pa.Table, where: pa.ChunkedArray, values: Mapping[str, str | None]) -> pa.Table:
+    """Rows with these texts in their columns wherever ``where`` is true. Pure."""
+    for name, value in values.items():
+        at = rows.schema.get_field_index(name)
+        changed = pc.if_else(where, pa.scalar(value, pa.string()), rows.column(name))
+        rows = rows.set_column(at, rows.schema.field(at), changed)
+    return rows
+
+
 def delete_rows(tables: Tables, name: str, column: str, values: Iterable[str]) -> int:
     """Delete the rows that have one of these values in a column, and return how many they were."""
     wanted = sorted(set(values))

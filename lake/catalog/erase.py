@@ -30,7 +30,7 @@ from lake.history import forget_history
 from lake.library.catalog import published_tables
 from lake.library.withdraw import rows_of, unpublished, withdraw, without_origin
 from lake.model import Row
-from lake.rewrite import delete_rows, rewrite
+from lake.rewrite import delete_rows, masked, rewrite
 from lake.store.compact import CompactContext
 from lake.store.expunge import clear_staging, move_out, objects_with
 from lake.store.objects import BucketStore
@@ -84,12 +84,12 @@ class EraseReport:
         return new
 
 
-Progress = Callable[[str, int], None]
-"""Told what is being done, and how many of it are done."""
+Progress = Callable[[int], None]
+"""Told how many tables are cleared, packs looked at, blobs moved, pasts forgotten: in turn, each from one."""
 
 
 def erase(
-    erasure: Erasure, chosen: Collection[str], engine: Callable[[], Engine], progress: Progress = lambda what, n: None
+    erasure: Erasure, chosen: Collection[str], engine: Callable[[], Engine], progress: Progress = lambda done: None
 ) -> EraseReport:
     """Erase these contents, and those of erasures that were begun and not ended.
 
@@ -115,7 +115,7 @@ def erase(
     return _counted(report, sizes)
 
 
-def preview(erasure: Erasure, chosen: Collection[str], progress: Progress = lambda what, n: None) -> EraseReport:
+def preview(erasure: Erasure, chosen: Collection[str], progress: Progress = lambda done: None) -> EraseReport:
     """What ``erase`` would remove: contents, assets, rows and objects. Nothing is written.
 
     The pasts of tables and older versions of objects are not listed: what is in them is known when they go.
@@ -135,7 +135,7 @@ def preview(erasure: Erasure, chosen: Collection[str], progress: Progress = lamb
     report.add(_row(CONTENT, sha256, size_bytes=size) for sha256, size in sorted(sizes.items()))
     report.add(_row(ASSET, asset_id) for asset_id in sorted(assets - before.assets))
     report.add(rows)
-    report.add(_object(entry) for entry in objects_with(store, contents, _told(progress)))
+    report.add(_object(entry) for entry in objects_with(store, contents, progress))
     report.add(_object(entry) for entry in unpublished(store, tables))
     return _counted(report, sizes)
 
@@ -145,24 +145,24 @@ def _sweep(
 ) -> None:
     tables, store = erasure.tables, erasure.context.store
     since = time.time()
-    known = begun(tables).assets
-    late = _assets(tables, contents) - known
-    assets = known | late
+    known = begun(tables)
+    late = _assets(tables, contents) - known.assets
+    assets = known.assets | late
     names = _bronze(erasure)
     rows = [*_row_counts(tables, names, contents), *_library_counts(tables, contents, assets)]
     _certify(erasure, report.add([*(_row(ASSET, asset_id) for asset_id in sorted(late)), *rows]))
     for number, name in enumerate(names, 1):
         _hide(tables, contents) if name == "arrivals" else delete_rows(tables, name, "sha256", contents)
-        progress("tables cleared", number)
-    for library in without_origin(tables, begun(tables).tables):
+        progress(number)
+    for library in without_origin(tables, known.tables | {row["name"] for row in rows}):
         try:
             erasure.build(library)
             report.built.append(library)
         except LakeError as error:
             report.unresolved.append(f"{error}; mend it, then `lake store erase --finish`")
     withdraw(tables, contents, assets, erasure.run_id, erasure.now())
-    held = objects_with(store, contents, _told(progress))
-    free, findings = move_out(erasure.context, tables, engine, held, lambda r: progress("blobs moved", r.blobs_moved))
+    held = objects_with(store, contents, progress)
+    free, findings = move_out(erasure.context, tables, engine, held, lambda r: progress(r.blobs_moved))
     report.unresolved += findings
     free += unpublished(store, tables)
     _certify(erasure, report.add(_object(entry) for entry in free))
@@ -178,7 +178,7 @@ def _forget(erasure: Erasure, report: EraseReport, keys: Sequence[str], progress
     for number, name in enumerate([*_bronze(erasure), *published_tables(tables)], 1):
         gone = forget_history(tables, name)
         _certify(erasure, report.add([_row(FILES, name, rows=gone.files, size_bytes=gone.size_bytes)]))
-        progress("pasts of tables forgotten", number)
+        progress(number)
     if isinstance(store, BucketStore):
         older = delete_older_versions(store.root, store.s3, [*keys, *TABLE_FOLDERS])
         _certify(erasure, report.add(_row(VERSIONS, key, rows=count) for key, count in older.items()))
@@ -189,9 +189,13 @@ def _require(contents: Collection[str]) -> None:
         raise NotFound("there is nothing to erase: no such recording, and no erasure that was begun and not ended")
 
 
+def _with(contents: Collection[str]) -> pc.Expression:
+    return pc.field("sha256").isin(pa.array(sorted(contents), pa.string()))
+
+
 def _sizes(tables: Tables, chosen: Collection[str]) -> dict[str, int]:
     """Those of the contents that the lake has, with their sizes."""
-    wanted = pc.field("sha256").isin(pa.array(sorted(chosen), pa.string()))
+    wanted = _with(chosen)
     sizes: dict[str, int] = {}
     for name in ("assets", "blobs"):
         found = tables.dataset(name).to_table(columns=["sha256", "size_bytes"], filter=wanted)
@@ -200,8 +204,8 @@ def _sizes(tables: Tables, chosen: Collection[str]) -> dict[str, int]:
 
 
 def _assets(tables: Tables, contents: Collection[str]) -> set[str]:
-    wanted = pc.field("sha256").isin(pa.array(sorted(contents), pa.string()))
-    return set(tables.dataset("assets").to_table(columns=["asset_id"], filter=wanted).column(0).to_pylist())
+    found = tables.dataset("assets").to_table(columns=["asset_id"], filter=_with(contents))
+    return set(found.column(0).to_pylist())
 
 
 def _bronze(erasure: Erasure) -> list[str]:
@@ -213,7 +217,7 @@ def _bronze(erasure: Erasure) -> list[str]:
 
 def _row_counts(tables: Tables, names: Sequence[str], contents: Collection[str]) -> list[Row]:
     """How many rows of these contents each table has; tables without any are left out."""
-    wanted = pc.field("sha256").isin(pa.array(sorted(contents), pa.string()))
+    wanted = _with(contents)
     counts = ((name, int(tables.dataset(name).count_rows(filter=wanted))) for name in names)
     return [_row(ROWS, name, rows=rows) for name, rows in counts if rows]
 
@@ -231,17 +235,10 @@ def _hide(tables: Tables, contents: Collection[str]) -> None:
 
     def change(old: pa.Table) -> tuple[pa.Table, int]:
         hidden = pc.fill_null(pc.is_in(old.column("sha256"), among), False)
-        for name, value in (("state", "erased"), ("sha256", None), ("asset_id", None)):
-            at = old.schema.get_field_index(name)
-            new = pc.if_else(hidden, pa.scalar(value, pa.string()), old.column(name))
-            old = old.set_column(at, old.schema.field(at), new)
-        return old, int(pc.sum(hidden).as_py() or 0)
+        new = masked(old, hidden, {"state": "erased", "sha256": None, "asset_id": None})
+        return new, int(pc.sum(hidden).as_py() or 0)
 
     rewrite(tables, "arrivals", "sha256", sorted(contents), change)
-
-
-def _told(progress: Progress) -> Callable[[int], None]:
-    return lambda packs: progress("packs looked at", packs)
 
 
 def _row(kind: str, name: str, *, rows: int | None = None, size_bytes: int | None = None) -> Row:

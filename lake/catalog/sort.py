@@ -44,7 +44,7 @@ def sort_table(tables: Tables, name: str, order: Sequence[str], *, target_bytes:
         at_ms = int(time.time() * 1000)
         actions: list[Any] = [RemoveAction(fragment.path, True, at_ms) for fragment in dataset.get_fragments()]
         with tempfile.TemporaryDirectory(prefix="lake-sort-") as scratch:
-            actions += write_files(tables, name, _ordered(dataset, order, scratch), target_bytes=target_bytes)
+            actions += write_files(tables, name, dataset.schema, _ordered(dataset, order, scratch), target_bytes)
         tables.commit(name, table, actions, {})
         return 0
 
@@ -71,13 +71,16 @@ def _ordered(dataset: Any, order: Sequence[str], scratch: str) -> Iterator[pa.Re
 
 
 def write_files(
-    tables: Tables, name: str, batches: Iterable[pa.RecordBatch], *, target_bytes: int = MERGED_FILE_BYTES
+    tables: Tables,
+    name: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    target_bytes: int = MERGED_FILE_BYTES,
 ) -> Iterator[AddAction]:
     """Write batches, a row group each, into files of about ``target_bytes``; yields the action that adds each file.
 
     The log gets statistics of all columns: where it has those of some, deltalake 1.6.6 takes the others for null.
     """
-    schema = tables.dataset(name).schema
     remaining = iter(batches)
     while (first := next(remaining, None)) is not None:
         yield _one_file(tables, name, schema, first, remaining, target_bytes)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from lake.errors import CommitConflict
 from lake.model import Technical
+from lake.rewrite import masked
 from lake.schema import ARRIVALS, ASSETS, BLOBS, FILE, QUARANTINE, UTC
 from lake.store.blobs import StoredBlob
 from lake.store.lookup import rows_with, stored_contents
@@ -97,11 +98,7 @@ def without_erased(landings: pa.Table, erased: Collection[str]) -> pa.Table:
     if not erased:
         return landings
     hidden = pc.is_in(landings.column("sha256"), pa.array(list(erased), pa.string()))
-    for name in ("sha256", "asset_id", "pack_uri", "error_class", "message"):
-        at = landings.schema.get_field_index(name)
-        kept = pc.if_else(hidden, pa.scalar(None, pa.string()), landings.column(name))
-        landings = landings.set_column(at, landings.schema.field(at), kept)
-    return landings
+    return masked(landings, hidden, dict.fromkeys(("sha256", "asset_id", "pack_uri", "error_class", "message")))
 
 
 def commit_wave(tables: Tables, landings: pa.Table, facts: RunFacts) -> pa.Table:

@@ -22,7 +22,7 @@ from lake.ingest.worker import IngestContext, run_ingest_task
 from lake.model import Arrival, Skipped
 from lake.store.known import Known
 from lake.store.lookup import FILTERED, parted, stored_contents
-from lake.store.tombstones import erased_contents
+from lake.store.tombstones import erased_contents, open_erasures
 from lake.tables import Tables
 
 MAX_STORED_CANDIDATES = 200_000
@@ -179,11 +179,12 @@ def land(
     sizes = {arrival.size_bytes for arrival in wave}
     stored = sizes_stored(blobs.rest, sizes, MAX_STORED_CANDIDATES)
     stored |= {sha256: size_bytes for sha256, size_bytes in (before or {}).items() if size_bytes in sizes}
-    stored |= erased_contents(plan.tables, "size_bytes", sizes)
+    erasures = open_erasures(plan.tables)
+    stored |= erased_contents(erasures, "size_bytes", sizes)
     known = Known(plan.tables.folder("blobs"), blobs.groups)
     landings = _landed(plan, wave, engine, stored, known, on_landed)
     came = set(landings.column("sha256").drop_null().to_pylist())
-    landings = without_erased(landings, erased_contents(plan.tables, "name", came))
+    landings = without_erased(landings, erased_contents(erasures, "name", came))
     absent = absent_contents(plan.tables, landings, before or {})
     if not absent:
         return landings

@@ -7,14 +7,12 @@ looks for leases after that. So one of two always sees the other.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from lake.errors import CommitConflict
 from lake.store.lease import PREFIX as LEASES
 from lake.store.lease import Holder, holder_of, lease
-from lake.store.lock import LOOK_AGAIN_S, WAIT, exclusive, held_by
+from lake.store.lock import WAIT, Patience, exclusive, held_by
 from lake.store.objects import ObjectStore
 
 ALONE = "erasure"
@@ -34,18 +32,14 @@ def at_work(
     Raises:
         CommitConflict: somebody is for longer than ``wait``.
     """
-    deadline = time.monotonic() + wait.total_seconds()
-    told = False
+    patience = Patience(on_wait, wait)
     while True:
         with lease(store, purpose, now):
             holder = held_by(store, ALONE, now())
             if holder is None:
                 yield
                 return
-        if not told:
-            on_wait(holder)
-            told = True
-        _sleep(holder, deadline, wait)
+        patience.wait_for(holder)
 
 
 @contextlib.contextmanager
@@ -60,14 +54,10 @@ def alone(
     Raises:
         CommitConflict: somebody works for longer than ``wait``.
     """
-    deadline = time.monotonic() + wait.total_seconds()
-    told: set[Holder] = set()
+    patience = Patience(on_wait, wait)
     with exclusive(store, [ALONE], now, on_wait, wait):
         while holder := _at_work(store, now()):
-            if holder not in told:
-                told.add(holder)
-                on_wait(holder)
-            _sleep(holder, deadline, wait)
+            patience.wait_for(holder)
         with lease(store, ALONE, now):
             yield
 
@@ -75,9 +65,3 @@ def alone(
 def _at_work(store: ObjectStore, now: datetime) -> Holder | None:
     holders = (holder_of(store, entry, now) for entry in store.list(LEASES))
     return next((holder for holder in holders if holder is not None), None)
-
-
-def _sleep(holder: Holder, deadline: float, wait: timedelta) -> None:
-    if time.monotonic() > deadline:
-        raise CommitConflict(f"waited {wait.total_seconds():,.0f} s for {holder}; run the command again later")
-    time.sleep(LOOK_AGAIN_S)

@@ -25,6 +25,26 @@ WAIT = timedelta(hours=1)
 LOOK_AGAIN_S = 0.5
 
 
+class Patience:
+    """Waits for whoever is in the way: tells of each once, looks again after a moment, gives up at a limit."""
+
+    def __init__(self, on_wait: Callable[[Holder], None], wait: timedelta) -> None:
+        self._on_wait = on_wait
+        self._wait = wait
+        self._deadline = time.monotonic() + wait.total_seconds()
+        self._told: set[Holder] = set()
+
+    def wait_for(self, holder: Holder) -> None:
+        """Wait for a moment; ``CommitConflict`` names the holder when the limit is met."""
+        if holder not in self._told:
+            self._told.add(holder)
+            self._on_wait(holder)
+        if time.monotonic() > self._deadline:
+            limit_s = self._wait.total_seconds()
+            raise CommitConflict(f"waited {limit_s:,.0f} s for {holder}; run the command again later")
+        time.sleep(LOOK_AGAIN_S)
+
+
 @contextlib.contextmanager
 def exclusive(
     store: ObjectStore,
@@ -85,8 +105,7 @@ def _taken(
     on_wait: Callable[[Holder], None],
     wait: timedelta,
 ) -> str:
-    deadline = time.monotonic() + wait.total_seconds()
-    told: Holder | None = None
+    patience = Patience(on_wait, wait)
     while True:
         highest = max(store.list(folder), key=lambda entry: entry.key, default=None)
         holder = holder_of(store, highest, now()) if highest else None
@@ -98,9 +117,4 @@ def _taken(
                     return key
                 store.delete(key)
             continue
-        if holder != told:
-            told = holder
-            on_wait(holder)
-        if time.monotonic() > deadline:
-            raise CommitConflict(f"waited {wait.total_seconds():,.0f} s for {holder}; run the command again later")
-        time.sleep(LOOK_AGAIN_S)
+        patience.wait_for(holder)

@@ -14,7 +14,7 @@ from lake.schema import BLOBS
 from lake.store.blobs import blob_row
 from lake.store.index import ObjectIndex, read_index
 from lake.store.objects import ObjectStore
-from lake.store.tombstones import erased_contents
+from lake.store.tombstones import erased_contents, open_erasures
 from lake.tables import Tables, rows_table
 
 BATCH_BLOBS = 100_000
@@ -77,7 +77,7 @@ def _append(tables: Tables, batch: dict[str, tuple[BlobRef, str | None]], counte
     """Commit the blobs that are not in the table; only count them, each once, where ``counted`` is given."""
     wanted = pc.field("sha256").isin(pa.array(list(batch), pa.string()))
     there = tables.dataset("blobs").to_table(columns=["sha256"], filter=wanted).column(0).to_pylist()
-    missing = batch.keys() - set(there) - erased_contents(tables, "name", batch.keys()).keys()
+    missing = batch.keys() - set(there) - erased_contents(open_erasures(tables), "name", batch.keys()).keys()
     if counted is not None:
         new = {bytes.fromhex(sha256)[:16] for sha256 in missing} - counted
         counted |= new

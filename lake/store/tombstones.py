@@ -22,20 +22,29 @@ CONTENT, ASSET, ROWS, OBJECT, FILES, VERSIONS, DONE = "content", "asset", "rows"
 """Kinds of rows: see ``lake.schema.ERASURES``."""
 
 
-def erased_contents(tables: Tables, column: str, values: Collection[str] | Collection[int]) -> dict[str, int]:
+def open_erasures(tables: Tables) -> ds.Dataset | None:
+    """The table as it is now; None in a lake that was made before there was one. Nobody who works sees it change."""
+    try:
+        return tables.dataset("erasures")
+    except NotFound:
+        return None
+
+
+def erased_contents(
+    erasures: ds.Dataset | None, column: str, values: Collection[str] | Collection[int]
+) -> dict[str, int]:
     """Erased contents, with their sizes in bytes, whose ``name`` (a sha256) or ``size_bytes`` is one of these."""
-    among = pc.field(column).isin(pa.array(sorted(values), ERASURES.field(column).type))
-    dataset = _dataset(tables)
-    if dataset is None:
+    if erasures is None:
         return {}
+    among = pc.field(column).isin(pa.array(sorted(values), ERASURES.field(column).type))
     wanted = (pc.field("kind") == CONTENT) & among
-    found = dataset.to_table(columns=["name", "size_bytes"], filter=wanted)
+    found = erasures.to_table(columns=["name", "size_bytes"], filter=wanted)
     return dict(zip(found.column("name").to_pylist(), found.column("size_bytes").to_pylist(), strict=True))
 
 
 def erased_at(tables: Tables, name: str) -> datetime | None:
     """When the content or the asset of this name was erased; None when it was not."""
-    dataset = _dataset(tables)
+    dataset = open_erasures(tables)
     if dataset is None:
         return None
     wanted = (pc.field("name") == name) & pc.field("kind").isin([CONTENT, ASSET])
@@ -56,7 +65,7 @@ class Begun:
 
 def begun(tables: Tables) -> Begun:
     """What a killed erasure, or one that could not clear everything, left to be done."""
-    dataset = _dataset(tables)
+    dataset = open_erasures(tables)
     columns = ["erasure_id", "kind", "name"]
     wanted = pc.field("kind").isin([CONTENT, ASSET, ROWS, DONE])
     rows = dataset.to_table(columns=columns, filter=wanted).to_pylist() if dataset else []
@@ -70,10 +79,3 @@ def certify(tables: Tables, rows: Iterable[Row]) -> None:
     """Append rows to ``erasures``; a lake made before there was such a table gets it."""
     tables.create("erasures", ERASURES)
     tables.append("erasures", rows_table(list(rows), ERASURES))
-
-
-def _dataset(tables: Tables) -> ds.Dataset | None:
-    try:
-        return tables.dataset("erasures")
-    except NotFound:
-        return None

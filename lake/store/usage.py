@@ -67,10 +67,11 @@ def current_usage(store: ObjectStore, blobs: ds.Dataset, folder: str) -> Usage:
     """What the rows of ``blobs`` refer to, whose files lie below the key ``folder``. Runs on the driver."""
     kept = _kept(store, folder)
     fragments = list(blobs.get_fragments())
-    if kept is None or not set(kept["files"]) <= {each.path for each in fragments}:
+    counted = set(kept["files"]) if kept else set()
+    if kept is None or not counted <= {each.path for each in fragments}:
         return usage_of(blobs)
-    old = of_fragments([each for each in fragments if each.path in set(kept["files"])], blobs)
-    later = of_fragments([each for each in fragments if each.path not in set(kept["files"])], blobs)
+    old = of_fragments([each for each in fragments if each.path in counted], blobs)
+    later = of_fragments([each for each in fragments if each.path not in counted], blobs)
     if later.count_rows() > MAX_LATER_ROWS:
         return usage_of(blobs)
     usage = Usage(kept["blobs"], kept["size_bytes"], kept["payload_bytes"], kept["objects"])

@@ -47,7 +47,8 @@ class Synthetic:
         }
         for name, rows in makers.items():
             table = tables.open(name)
-            tables.commit(name, table, list(write_files(tables, name, self._chunks(rows))), {})
+            schema = tables.dataset_of(name, table).schema
+            tables.commit(name, table, list(write_files(tables, name, schema, self._chunks(rows))), {})
 
     def _chunks(self, rows: Callable[[Any], pa.Table]) -> Iterator[pa.RecordBatch]:
         for start in range(0, self.objects, SORTED_GROUP_ROWS):

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 import lake.history
@@ -22,11 +21,11 @@ from jobs.upkeep import maintain
 from lake.engine import Engine
 from lake.errors import CommitConflict, NotFound
 from lake.library.catalog import library_table
-from lake.schema import LIBRARY_VERSIONS
 from lake.store.alone import alone, at_work
 from lake.store.objects import FolderStore
 from lake.store.stat import stat
-from lake.tables import Tables, rows_table
+from lake.tables import Tables
+from tests.integration.conftest import publish
 from tests.support.canary import files, traces, versions
 from tests.support.lakes import ROOT, Lake, OneEngine, bucket_lake, command, new_lake
 from tests.support.minio import MinioServer
@@ -54,23 +53,6 @@ def source(folder: Path) -> Path:
     return folder
 
 
-def publish(tables: Tables, name: str, rows: pa.Table, version: int = 1) -> None:
-    """A library's table of one library version."""
-    library, table = name.split(".")
-    tables.create(name, rows.schema)
-    recorded = {
-        "library": library,
-        "version": version,
-        "table": table,
-        "delta_version": tables.append(name, rows),
-        "rows": rows.num_rows,
-        "quality": '{"rules": []}',
-        "inputs": "{}",
-        "built_at_utc": datetime(2026, 3, 1, tzinfo=UTC),
-    }
-    tables.append("library_versions", rows_table([recorded], LIBRARY_VERSIONS))
-
-
 def filled(lake: Lake, folder: Path) -> dict[str, bytes]:
     """A lake with the canary in all places where a recording leaves something; the other contents by sha256."""
     source(folder)
@@ -79,9 +61,8 @@ def filled(lake: Lake, folder: Path) -> dict[str, bytes]:
     tables = lake.job.tables
     texts = tables.dataset("feature_document_text").to_table(columns=["sha256", "text"])
     assets = tables.dataset("assets").to_table(columns=["asset_id", "path"])
-    publish(tables, "letters.texts", texts)
-    publish(tables, "letters.paths", assets)
-    tables.append("letters.texts", texts)  # a killed build: above what is published
+    publish(tables, "letters", "texts", texts)  # and rows of a killed build above what is published
+    publish(tables, "letters", "paths", assets)
     lake.compact()  # the packs before it hold the contents too
     return {
         row["sha256"]: (folder / row["path"]).read_bytes()

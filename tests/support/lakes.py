@@ -65,7 +65,7 @@ class Lake:
         engines = OneEngine(self.job, self.engine)
         chosen = chosen_contents(self.job.tables, recordings, (), query)
         if dry_run:
-            return preview_erasure(self.job, chosen, engines)
+            return preview_erasure(self.job, Invocation(json=True), engines, chosen)
         return erase_recordings(self.job, Invocation(json=True), engines, chosen, "asked for")
 
     def rows(self, table: str) -> list[dict[str, Any]]:
