@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.catalog.read import open_content
-from lake.errors import LakeError, NotFound, UsageError
+from lake.catalog.selection import naming_column
+from lake.errors import LakeError, NotFound
 from lake.model import BlobRef, Row
 from lake.store.blobs import stored_blobs
 from lake.tables import Tables
@@ -70,16 +71,11 @@ def _write(store: ObjectStore, ref: BlobRef, target: Path) -> None:
 
 
 def _assets(tables: Tables, chosen: pa.Table) -> list[Row]:
-    for column in ("asset_id", "sha256"):
-        if column in chosen.column_names:
-            values = pc.unique(chosen.column(column)).cast(pa.string())
-            wanted = pc.field(column).isin(values)
-            columns = ["asset_id", "sha256", "path", "size_bytes"]
-            rows: Iterable[Row] = tables.dataset("assets").to_table(columns=columns, filter=wanted).to_pylist()
-            return sorted(rows, key=lambda row: (row["path"], row["asset_id"]))
-    raise UsageError(
-        'the query must name a column asset_id or sha256: `lake export "SELECT asset_id FROM assets" DEST`'
-    )
+    column = naming_column(chosen, ("asset_id", "sha256"), '`lake export "SELECT asset_id FROM assets" DEST`')
+    wanted = pc.field(column).isin(pc.unique(chosen.column(column)).cast(pa.string()))
+    columns = ["asset_id", "sha256", "path", "size_bytes"]
+    rows: Iterable[Row] = tables.dataset("assets").to_table(columns=columns, filter=wanted).to_pylist()
+    return sorted(rows, key=lambda row: (row["path"], row["asset_id"]))
 
 
 def target_path(dest: Path, key: str, asset_id: str) -> Path:

@@ -41,8 +41,14 @@ def contents_where(tables: Tables, column: str, values: Collection[str]) -> set[
 
 def _queried(tables: Tables, query: str) -> set[str]:
     rows = local_sql(tables, query)
-    if "sha256" in rows.column_names:
-        return set(rows.column("sha256").drop_null().to_pylist())
-    if "asset_id" in rows.column_names:
-        return contents_where(tables, "asset_id", set(rows.column("asset_id").drop_null().to_pylist()))
-    raise UsageError('the query must name a column asset_id or sha256: --query "SELECT asset_id FROM assets WHERE …"')
+    column = naming_column(rows, ("sha256", "asset_id"), '--query "SELECT asset_id FROM assets WHERE …"')
+    named = set(rows.column(column).drop_null().to_pylist())
+    return named if column == "sha256" else contents_where(tables, "asset_id", named)
+
+
+def naming_column(rows: pa.Table, columns: Sequence[str], example: str) -> str:
+    """The first of these columns that the rows of a query have; ``UsageError`` shows an example when there is none."""
+    for column in columns:
+        if column in rows.column_names:
+            return column
+    raise UsageError(f"the query must name a column asset_id or sha256: {example}")
