@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ import pyarrow as pa
 
 from lake.commits import COMMIT_RETRIES, commit_files, known_again
 from lake.delta_errors import delta_errors
-from lake.errors import CommitConflict
+from lake.errors import CommitConflict, StoreError
 from lake.schema import BRONZE
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ TABLE_PROPERTIES = {
     "delta.logRetentionDuration": "interval 30 days",
     "delta.deletedFileRetentionDuration": "interval 7 days",
 }
+OPEN_ATTEMPTS = 3
+_LOG_FILE_GONE = re.compile(r"_delta_log/\S+ not found")
 CONFLICT_ATTEMPTS = 30
 """How often a write that reads first is tried while other writers are first: a minute and a half."""
 ROW_GROUP_ROWS = 64 * 1024
@@ -102,11 +105,20 @@ class Tables:
         return True
 
     def open(self, name: str, version: int | None = None) -> DeltaTable:
-        """The Delta table at its newest (or the given) version; ``NotFound`` names it when there is none."""
+        """The Delta table at its newest (or the given) version; ``NotFound`` names it when there is none.
+
+        Upkeep may delete a file of the log between its listing and its reading: then the log is listed anew.
+        """
         from deltalake import DeltaTable
 
-        with delta_errors(self.uri(name)):
-            return DeltaTable(self.uri(name), version=version, storage_options=self.storage_options)
+        for attempt in range(OPEN_ATTEMPTS):
+            try:
+                with delta_errors(self.uri(name)):
+                    return DeltaTable(self.uri(name), version=version, storage_options=self.storage_options)
+            except StoreError as error:
+                if attempt == OPEN_ATTEMPTS - 1 or not _LOG_FILE_GONE.search(str(error.__cause__)):
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
         """A pyarrow dataset of one table; a bronze table that does not exist yet reads as empty."""
