@@ -34,6 +34,7 @@ VERBS = {
     "report": "jobs.report",
     "store": "jobs.store",
     "maintain": "jobs.maintain",
+    "engine": "jobs.engine",
     "demo": "jobs.demo",
 }
 """Verb to module; each module has one click command named ``command``."""

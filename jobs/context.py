@@ -130,7 +130,8 @@ class Engines:
         """
         name = self.requested
         if name == "auto":
-            name = "local" if self.settings.spark.master.startswith("local") else "spark"
+            here = self.settings.spark.master.startswith("local") and not self.settings.remote
+            name = "local" if here else "spark"
         if name not in self._engines:
             self._engines[name] = self._start(name)
         self.used.add(name)
@@ -155,10 +156,9 @@ class Engines:
     def spark(self) -> SparkSession:
         """The one session of this run, started when first asked for."""
         if self._spark is None:
-            from lake.session import build_session
+            from lake.engine.attach import session_for
 
-            self._spark = build_session(self.settings, self.app_name)
-            self._stack.callback(self._spark.stop)
+            self._spark = self._stack.enter_context(session_for(self.settings, self.app_name))
         return self._spark
 
     def _spark_slots(self) -> int:

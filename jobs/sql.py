@@ -72,13 +72,10 @@ def run_sql(job: Job, query: str, engine: str, limit: int | None = None) -> pa.T
 
         return local_sql(job.tables, query, limit=limit)
     from lake.catalog.spark_query import spark_sql
-    from lake.session import build_session
+    from lake.engine.attach import session_for
 
-    spark = build_session(job.settings, "lake sql", writes=False)
-    try:
+    with session_for(job.settings, "lake sql", writes=False) as spark:
         return spark_sql(spark, job.tables, query, limit=limit)
-    finally:
-        spark.stop()
 
 
 def print_rows(columns: list[str], rows: list[dict[str, Any]]) -> None:

@@ -45,11 +45,26 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 """One task is one core: libraries that start a thread per core would start slots × cores of them."""
 
 
-def build_session(settings: Settings, app_name: str, *, s3: bool | None = None, writes: bool = True) -> SparkSession:
+TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105  (the name of a variable)
+"""The environment variable by which a server takes the token that clients must show."""
+
+SERVES = {
+    "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+    "spark.connect.grpc.binding.address": "127.0.0.1",
+    "spark.connect.grpc.binding.port": "0",
+    # Otherwise each client session has Python workers of its own, which take a second to start. Code is not sent here.
+    "spark.sql.artifact.isolation.enabled": "false",
+}
+"""What makes a session a server (Spark Connect) as well: on the loopback, at a free port."""
+
+
+def build_session(
+    settings: Settings, app_name: str, *, s3: bool | None = None, writes: bool = True, serve: bool = False
+) -> SparkSession:
     """Start Spark with Delta and the lake's commit safety. Runs on the driver; the caller stops it.
 
     ``s3`` says whether S3A is needed; by default when the root is on S3. A session that only reads (``writes=False``)
-    needs no right to write: the store is not probed.
+    needs no right to write: the store is not probed. With ``serve`` it is a server, whose token is in ``TOKEN``.
 
     Raises:
         PolicyRefused: the settings, or the store of the root, would let two writers win one commit.
@@ -57,6 +72,10 @@ def build_session(settings: Settings, app_name: str, *, s3: bool | None = None, 
     from pyspark.sql import SparkSession
 
     conf = spark_conf(settings, s3=settings.is_s3 if s3 is None else s3)
+    if serve:
+        if not os.environ.get(TOKEN):
+            raise PolicyRefused(f"a server without a token would run anybody's code: set {TOKEN}")
+        conf |= SERVES
     require_safe_conf(conf)
     if settings.is_s3 and writes:
         require_safe_commits(open_store(settings.root, settings.s3))
@@ -76,6 +95,35 @@ def build_session(settings: Settings, app_name: str, *, s3: bool | None = None, 
         raise
     _give_keys(session, settings)
     return session
+
+
+def is_remote(spark: SparkSession) -> bool:
+    """Whether a session is a client of a server (Spark Connect)."""
+    return type(spark).__module__.startswith("pyspark.sql.connect.")
+
+
+@contextmanager
+def separate_session(spark: SparkSession) -> Iterator[SparkSession]:
+    """A session on the same engine with views and settings of its own. Runs on the driver."""
+    if not is_remote(spark):
+        yield spark.newSession()
+        return
+    session = spark.cloneSession()  # type: ignore[attr-defined]
+    session.release_session_on_close = True  # pyspark 4.2.0 forgets it, and fails when the session ends
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def served(spark: SparkSession) -> tuple[int, str]:
+    """Of a server: its port, and a text that changes with its use and ends in ``free`` when no client is attached."""
+    name = "org.apache.spark.sql.connect.service.SparkConnectService$"
+    service = getattr(getattr(spark.sparkContext._jvm, name), "MODULE$")
+    clients = service.sessionManager().listActiveSessions().size()
+    busy = service.listActiveExecutions()
+    state = "free" if busy.isLeft() and not clients else "used"
+    return int(service.localPort()), f"{busy.value() if busy.isLeft() else 'now'} {clients} {state}"
 
 
 def _start_jvm(conf: Mapping[str, str]) -> None:

@@ -1,8 +1,9 @@
 """Settings: YAML profiles and the environment become one frozen value at the edge; below it, plain arguments.
 
 Order, later wins: the defaults here, ``conf/lake.yaml``, ``conf/profiles/<profile>.yaml``, the environment
-(``LAKE_ROOT``, ``LAKE_PROFILE``, ``AWS_*``), the command line. Secrets come from the environment or from a file outside
-the repository, never from a profile. Executors never read configuration: what they need travels with the task.
+(``LAKE_ROOT``, ``LAKE_PROFILE``, ``LAKE_REMOTE``, ``AWS_*``), the command line. Secrets come from the environment or
+from a file outside the repository, never from a profile. Executors never read configuration: what they need travels
+with the task.
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ class Settings(_Frozen):
     """Where devices, themes and profiles lie."""
     cache_dir: Path
     """JARs and the class-data archive."""
+    remote: str | None = None
+    """A Spark that runs elsewhere, ``sc://host:port/;token=…`` (``LAKE_REMOTE``): verbs start none then."""
     engine: Literal["auto", "local", "spark"] = "auto"
     workers: int | None = None
     """Processes of the local engine; null: the cores of this machine."""
@@ -153,8 +156,11 @@ def load_settings(
     read[path] = _read(path)
     merged = _merge(merged, read[path])
     merged |= {"profile": name, "conf_dir": conf, "cache_dir": cache_dir(environ)}
+    merged["remote"] = environ.get("LAKE_REMOTE") or None
     merged["root"] = _absolute(_first(root, environ.get("LAKE_ROOT") or None, merged.get("root"), DEFAULT_ROOT))
     merged["s3"] = _s3(merged.get("s3", {}), environ, path)
+    if not str(merged["remote"] or "sc://").startswith("sc://"):
+        raise SettingsError("LAKE_REMOTE: write sc://host:port, with /;token=… where the server wants one")
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
@@ -217,8 +223,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _refuse_unknown(found: Mapping[str, Any], model: type[BaseModel], path: Path, prefix: str) -> None:
     known = model.model_fields
     for key, value in found.items():
-        if key in ("conf_dir", "cache_dir"):
-            raise SettingsError(f"{path}: {key} is set by the environment (LAKE_CONF, LAKE_CACHE), not in a file")
+        if key in ("conf_dir", "cache_dir", "remote"):
+            variable = {"conf_dir": "LAKE_CONF", "cache_dir": "LAKE_CACHE", "remote": "LAKE_REMOTE"}[str(key)]
+            raise SettingsError(f"{path}: {key} is set by the environment ({variable}), not in a file")
         _refuse_secret(str(key), path, prefix)
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1, 0.4)

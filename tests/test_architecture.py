@@ -17,6 +17,9 @@ MAX_LINES = 400
 SPARK = {"pyspark", "delta", "py4j"}
 MAY_USE_SPARK = (
     "lake/session.py",
+    "lake/remote.py",
+    "lake/engine/attach.py",
+    "lake/engine/server.py",
     "lake/engine/spark.py",
     "lake/catalog/",
     "lake/jvm/",

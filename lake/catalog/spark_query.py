@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from lake.catalog.query import VIEWS, mentioned_tables, nearest_table
+from lake.catalog.spark_plan import require_query
 from lake.errors import LakeError, UsageError
+from lake.session import separate_session
 from lake.tables import Tables
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-ONE_SELECT = "sql takes one SELECT: the lake's tables are written by its verbs only"
-
-PLAN_NODES = frozenset(
-    {"Aggregate", "Distinct", "Except", "Filter", "Generate", "GlobalLimit", "Intersect", "Join"}
-    | {"LateralJoin", "LocalLimit", "LocalRelation", "Offset", "OneRowRelation", "Pivot", "Project", "Sample"}
-    | {"Sort", "SubqueryAlias", "Union", "UnresolvedHaving", "UnresolvedInlineTable", "UnresolvedRelation"}
-    | {"UnresolvedSubqueryColumnAliases", "UnresolvedTableValuedFunction", "UnresolvedWith", "Unpivot"}
-    | {"UnpivotTransformer", "Window", "WithWindowDefinition"}
-)
-"""What a query's plan may be made of before Spark resolves it. Anything else writes, runs programs (``TRANSFORM``),
-reads another version than the published one, or is new to us."""
-TABLE_FUNCTIONS = frozenset(
-    {"explode", "explode_outer", "inline", "inline_outer", "json_tuple", "posexplode", "posexplode_outer"}
-    | {"range", "stack"}
-)
-REFLECTION = frozenset({"java_method", "reflect", "try_reflect"})
-"""Functions that call any static method of Java: ``System.getenv`` for one."""
-
-SUBQUERY = "org.apache.spark.sql.catalyst.expressions.PlanExpression"
+PINNED_CATALOG = "org.perceptionlake.PinnedCatalog"
 
 VIEWS_ON_SPARK = {
     "arrival_state": (
@@ -59,15 +43,17 @@ def spark_sql(spark: SparkSession, tables: Tables, query: str, *, limit: int | N
 
     # pyspark logs the place in the query besides raising it.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
-    session = spark.newSession()
-    # Otherwise '${env:AWS_SECRET_ACCESS_KEY}' in a query is replaced by the key.
-    session.conf.set("spark.sql.variable.substitute", "false")
     try:
-        named = mentioned_tables(tables, query)
-        _refuse_all_but_queries(session, tables, query, named)
-        _register(session, tables, named)
-        frame = session.sql(query)
-        return (frame if limit is None else frame.limit(limit)).toArrow()
+        with separate_session(spark) as session:
+            # Otherwise '${env:AWS_SECRET_ACCESS_KEY}' in a query is replaced by the key.
+            session.conf.set("spark.sql.variable.substitute", "false")
+            named = mentioned_tables(tables, query)
+            session.conf.set("spark.sql.runSQLOnFiles", "false")
+            published = [name for name in named if "." in name]
+            require_query(session, query, published, lambda name: nearest_table(tables, name))
+            _register(session, tables, query, named)
+            frame = session.sql(query)
+            return (frame if limit is None else frame.limit(limit)).toArrow()
     except PySparkException as error:
         raise UsageError(f"sql: {_explained(tables, error)}") from error
     except Py4JJavaError as error:
@@ -79,67 +65,24 @@ def spark_uri(uri: str) -> str:
     return "s3a://" + uri.removeprefix("s3://") if uri.startswith("s3://") else uri
 
 
-def _register(session: SparkSession, tables: Tables, named: dict[str, int | None]) -> None:
+def _register(session: SparkSession, tables: Tables, query: str, named: dict[str, int | None]) -> None:
     """Temporary views of tables by name; a library's tables, as published, as ``<library>.<table>``."""
     for name, version in named.items():
         location = spark_uri(tables.uri(name))
         if "." not in name:
             session.read.format("delta").load(location).createOrReplaceTempView(name)
             continue
-        # Temporary views have no schema: the library's name becomes a database with a view in it.
+        # Temporary views have no schema, and a database would be seen by all sessions: so a library is a catalog.
+        session.conf.set("spark.sql.runSQLOnFiles", "true")
         library, table = name.split(".", 1)
-        session.sql(f"CREATE DATABASE IF NOT EXISTS `{library}`")
-        location = location.replace("`", "``")
-        pinned = f"SELECT * FROM delta.`{location}` VERSION AS OF {version}"  # noqa: S608  (names of our own)
-        session.sql(f"CREATE OR REPLACE VIEW `{library}`.`{table}` AS {pinned}")
+        for spelled in {library, *re.findall(rf"\b{library}\b", query, re.I)}:
+            catalog = f"spark.sql.catalog.{spelled}"
+            session.conf.set(f"{catalog}.table.{table}", location)
+            session.conf.set(f"{catalog}.version.{table}", str(version))
+            session.conf.set(catalog, PINNED_CATALOG)
     for view, (table, _) in VIEWS.items():
         if table in named:
             session.sql(VIEWS_ON_SPARK[view]).createOrReplaceTempView(view)
-
-
-def _refuse_all_but_queries(session: SparkSession, tables: Tables, query: str, named: dict[str, int | None]) -> None:
-    """Raise ``UsageError`` unless the parsed query is a SELECT over the lake's tables; nothing was run by then."""
-    known = {name.lower() for name in named}
-    for node, kind in _nodes(session, session._jsparkSession.sessionState().sqlParser().parsePlan(query)):  # type: ignore[attr-defined]
-        if kind == "UnresolvedRelation":
-            name = ".".join(_texts(node.multipartIdentifier()))
-            if "." in name and name.lower() not in known:
-                raise UsageError(f"sql: {nearest_table(tables, name)}")
-        elif kind == "UnresolvedTableValuedFunction" and _texts(node.name())[-1].lower() not in TABLE_FUNCTIONS:
-            raise UsageError(f"sql: the table function {_texts(node.name())[-1]!r} is not allowed: name a table")
-        elif kind == "UnresolvedFunction" and _texts(node.nameParts())[-1].lower() in REFLECTION:
-            raise UsageError(f"sql: the function {_texts(node.nameParts())[-1]!r} is not allowed: it calls Java")
-        elif kind == "ExpressionWithUnresolvedIdentifier":
-            raise UsageError("sql: IDENTIFIER takes a name, not an expression")
-
-
-def _nodes(session: SparkSession, plan: Any) -> Iterator[tuple[Any, str]]:
-    """Every node and expression of a parsed plan with the name of its class, subqueries and CTEs too."""
-    from py4j.java_gateway import is_instance_of  # type: ignore[import-untyped]
-
-    gateway = session.sparkContext._gateway  # type: ignore[attr-defined]
-    left = [(plan, True)]
-    while left:
-        node, is_plan = left.pop()
-        kind = node.getClass().getSimpleName().rstrip("$")
-        if is_plan and kind not in PLAN_NODES:
-            raise UsageError(ONE_SELECT if kind != "RelationTimeTravel" else f"{ONE_SELECT}, and the newest version")
-        yield node, kind
-        left += [(each, is_plan) for each in _each(node.children())]
-        if is_plan:
-            left += [(each, True) for each in _each(node.innerChildren())]
-            left += [(each, False) for each in _each(node.expressions())]
-        elif is_instance_of(gateway, node, SUBQUERY):
-            left.append((node.plan(), True))
-
-
-def _each(sequence: Any) -> Iterator[Any]:
-    """The elements of a Scala sequence."""
-    return (sequence.apply(number) for number in range(sequence.size()))
-
-
-def _texts(sequence: Any) -> list[str]:
-    return [str(each) for each in _each(sequence)]
 
 
 def _explained(tables: Tables, error: Any) -> str:

@@ -22,8 +22,8 @@ def build(out: Path, cache: Path) -> Path:
     """Compile with any JDK from 17 on and zip the classes in order of name, with a fixed date."""
     import pyspark
 
-    hadoop = sorted((Path(pyspark.__file__).parent / "jars").glob("hadoop-client-api-*.jar"))
-    class_path = ":".join(str(path) for path in [*jars(cache, s3=False), *hadoop])
+    shipped = Path(pyspark.__file__).parent / "jars"
+    class_path = ":".join([*map(str, jars(cache, s3=False)), f"{shipped}/*"])
     with tempfile.TemporaryDirectory() as classes:
         command = ["javac", "--release", "17", "-g:none", "-nowarn", "-cp", class_path, "-d", classes]
         subprocess.run([*command, *map(str, sorted(SOURCES.glob("*.java")))], check=True)  # noqa: S603

@@ -60,7 +60,20 @@ def build(
     if nothing_new(theme, standing, result.inputs):
         result.tables = {name: TableResult.recorded(row) for name, row in standing.tables.items()}
         return result
-    session = closed_session(spark())
+    with closed_session(spark()) as session:
+        return _built(session, tables, theme, standing, result, run_id, dry_run, now)
+
+
+def _built(
+    session: SparkSession,
+    tables: Tables,
+    theme: Theme,
+    standing: Standing,
+    result: Result,
+    run_id: str,
+    dry_run: bool,
+    now: Callable[[], datetime],
+) -> Result:
     frames: dict[str, DataFrame] = {}
     try:
         with spark_errors(f"library {theme.name}: inputs"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lake.analysis.base import Analysis
@@ -9,6 +11,7 @@ from lake.analysis.registry import ANALYSES
 from lake.catalog.spark_query import spark_uri
 from lake.errors import NotFound
 from lake.library.spec import Theme
+from lake.session import separate_session
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -34,11 +37,12 @@ def pin_inputs(tables: Tables, theme: Theme) -> dict[str, int | None]:
     return pinned
 
 
-def closed_session(spark: SparkSession) -> SparkSession:
+@contextmanager
+def closed_session(spark: SparkSession) -> Iterator[SparkSession]:
     """A session of its own: no views of others are seen or changed, and no files can be named in SQL."""
-    session = spark.newSession()
-    session.conf.set("spark.sql.runSQLOnFiles", "false")
-    return session
+    with separate_session(spark) as session:
+        session.conf.set("spark.sql.runSQLOnFiles", "false")
+        yield session
 
 
 def register_inputs(session: SparkSession, tables: Tables, pinned: dict[str, int | None]) -> None:

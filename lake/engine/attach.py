@@ -1,0 +1,88 @@
+"""Which Spark a verb gets: that of ``LAKE_REMOTE``, the warm engine where it fits, else one of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lake.engine.code import code_zip
+from lake.engine.record import Record, engine_folder, made_of, misfit, read_record
+from lake.errors import LakeError
+from lake.remote import connect, require_safe_server, version_of
+from lake.session import build_session, spark_conf
+from lake.settings import Settings
+from lake.store.objects import open_store
+from lake.store.probe import require_safe_commits
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def tell(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def session_for(
+    settings: Settings, app_name: str, *, writes: bool = True, tell: Callable[[str], None] = tell
+) -> Iterator[SparkSession]:
+    """A verb's session, ended with the block. Runs on the driver.
+
+    ``tell`` gets one line when there is a warm engine that does not fit. A session that only reads (``writes=False``)
+    needs no right to write: the store is not probed.
+
+    Raises:
+        PolicyRefused: the settings, the server or the store would let two writers win one commit.
+        LakeError: the server of ``LAKE_REMOTE`` does not answer.
+    """
+    if settings.remote:
+        name = place(settings.remote)
+        if version_of(settings.remote) is None:
+            raise LakeError(f"LAKE_REMOTE: the Spark at {name} does not answer: is it up, and is the token right?")
+        with _attached(settings, settings.remote, writes=writes) as spark:
+            spark.addArtifacts(str(code_zip(engine_folder(settings))), pyfile=True)
+            yield spark
+        return
+    record = read_record(settings)
+    if record is not None:
+        why = why_not(settings, record)
+        if why is None:
+            with _attached(settings, url(record), writes=writes) as spark:
+                yield spark
+            return
+        tell(f"lake: the warm engine is not used, {why}: starting Spark (`lake engine stop`, then `start`, renews it)")
+    spark = build_session(settings, app_name, writes=writes)
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+@contextmanager
+def _attached(settings: Settings, at: str, *, writes: bool) -> Iterator[SparkSession]:
+    with connect(at) as spark:
+        require_safe_server(spark, place(at))
+        if settings.is_s3 and writes:
+            require_safe_commits(open_store(settings.root, settings.s3))
+        yield spark
+
+
+def why_not(settings: Settings, record: Record) -> str | None:
+    """Why a verb does not use an engine that runs; None when it does."""
+    conf = spark_conf(settings, s3=settings.is_s3)
+    why = misfit(record.made, made_of(settings, conf, sys.executable, record.token))
+    if why is None and version_of(url(record)) is None:
+        return "it does not answer"
+    return why
+
+
+def url(record: Record) -> str:
+    """Where an engine listens, with its token. By name: only then does pyspark send a token without TLS."""
+    return f"sc://localhost:{record.port}/;token={record.token}"
+
+
+def place(at: str) -> str:
+    """A server's address without its token."""
+    return at.split("/;")[0]

@@ -1,0 +1,105 @@
+"""The warm engine's process: a Spark that serves Spark Connect on the loopback until it is stopped or nobody uses it.
+
+python -m lake.engine.server ROOT PROFILE        started by ``lake engine start`` alone, with a token in its environment
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psutil
+
+from lake.engine.code import snapshot
+from lake.engine.record import Record, engine_folder, made_of, remove_record, write_record
+from lake.errors import LakeError
+from lake.remote import connect
+from lake.session import ONE_THREAD, TOKEN, build_session, served, spark_conf
+from lake.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+IDLE_S = 2 * 3600.0
+"""An engine that nobody used for so long ends; ``LAKE_ENGINE_IDLE_S`` says otherwise."""
+LOOK_EVERY_S = 5.0
+
+
+def main() -> None:
+    settings = load_settings(sys.argv[1], sys.argv[2])
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        serve(settings, os.environ[TOKEN], ended)
+    except LakeError as error:
+        sys.exit(f"lake: {error}")
+    finally:
+        remove_record(settings, os.getpid())
+
+
+def serve(settings: Settings, token: str, ended: threading.Event) -> None:
+    """Start Spark, warm it, write the record, and wait for the end."""
+    folder = engine_folder(settings)
+    code = snapshot(folder)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(code), os.environ.get("PYTHONPATH"))))
+    os.environ.update(ONE_THREAD)
+    conf = spark_conf(settings, s3=settings.is_s3)
+    made = made_of(settings, conf, sys.executable, token)
+    made = replace(made, code=code.name.removeprefix("code-"))
+    spark = build_session(settings, "lake engine", serve=True)
+    try:
+        port, _ = served(spark)
+        warm(f"sc://localhost:{port}/;token={token}")
+        me = os.getpid()
+        write_record(settings, Record(me, psutil.Process(me).create_time(), port, token, made))
+        _wait(spark, ended, float(os.environ.get("LAKE_ENGINE_IDLE_S", IDLE_S)))
+    finally:
+        spark.stop()
+
+
+def warm(url: str) -> None:
+    """Run what every verb runs once, as a verb would: compilers and workers are warm when the first one comes."""
+    from lake.engine.spark import SparkEngine
+
+    with connect(url) as spark, tempfile.TemporaryDirectory() as scratch:
+        for _ in range(2):
+            list(SparkEngine(spark, 2).run([b"", b""], imports))
+        table = f"{scratch}/t"
+        spark.range(10).selectExpr("id", "id % 3 AS part").write.format("delta").save(table)
+        spark.read.format("delta").load(table).createOrReplaceTempView("t")
+        spark.sql("EXPLAIN EXTENDED SELECT * FROM t").collect()
+        spark.sql("SELECT part, count(*) AS n FROM t GROUP BY part ORDER BY n").toArrow()
+
+
+def imports(task: bytes) -> Iterator[bytes]:
+    """A task that does nothing: what tasks need is imported by then. Runs on the executor."""
+    import lake.analysis.worker
+    import lake.ingest.worker  # noqa: F401
+
+    yield task
+
+
+def _wait(spark: SparkSession, ended: threading.Event, idle_s: float) -> None:
+    """Until the engine is told to end, Spark is gone, or nothing was asked of it for so long."""
+    used, seen = time.monotonic(), ""
+    while not ended.wait(LOOK_EVERY_S):
+        try:
+            _, state = served(spark)
+        except Exception:
+            return  # the JVM is gone
+        if state != seen:
+            used, seen = time.monotonic(), state
+        if state.endswith("free") and time.monotonic() - used > idle_s:
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""A session on a server (Spark Connect): the warm engine of this machine, or a cluster that ``LAKE_REMOTE`` names."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lake.errors import PolicyRefused
+from lake.session import unsafe_commits
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+MODE = "SPARK_CONNECT_MODE_ENABLED"
+"""Has pyspark's functions build columns for a server and not for a JVM of this process."""
+ANSWER_S = 10.0
+
+
+@contextmanager
+def connect(url: str) -> Iterator[SparkSession]:
+    """A session at ``sc://host:port/;token=…``, ended with the block. Runs on the driver; starts nothing.
+
+    Its commit safety is not known yet: ``require_safe_server``.
+    """
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+    from pyspark.sql.connect.session import SparkSession
+
+    before = os.environ.get(MODE)
+    os.environ[MODE] = "1"
+    try:
+        session = SparkSession.builder.remote(url).create()
+        # Spark's own patience with a server that has died is ten minutes.
+        session.client.set_retry_policies([DefaultPolicy(max_retries=5, max_backoff=2000)])
+        try:
+            yield session  # type: ignore[misc]
+        finally:
+            session.stop()
+    finally:
+        if before is None:
+            del os.environ[MODE]
+        else:
+            os.environ[MODE] = before
+
+
+def version_of(url: str, timeout_s: float = ANSWER_S) -> str | None:
+    """The Spark version of a server; None when it does not answer in time, or not to this token."""
+    import grpc  # type: ignore[import-untyped]
+    from pyspark.sql.connect.client.core import DefaultChannelBuilder
+    from pyspark.sql.connect.proto import base_pb2, base_pb2_grpc
+
+    user = base_pb2.UserContext(user_id="lake")
+    mine = str(uuid.uuid4())
+    with DefaultChannelBuilder(url).toChannel() as channel:
+        server = base_pb2_grpc.SparkConnectServiceStub(channel)  # type: ignore[no-untyped-call]
+        asked = base_pb2.AnalyzePlanRequest(session_id=mine, user_context=user, client_type="lake")
+        asked.spark_version.SetInParent()
+        try:
+            said = server.AnalyzePlan(asked, timeout=timeout_s).spark_version.version
+            server.ReleaseSession(
+                base_pb2.ReleaseSessionRequest(session_id=mine, user_context=user, client_type="lake"),
+                timeout=timeout_s,
+            )
+        except grpc.RpcError:
+            return None
+    return str(said)
+
+
+def require_safe_server(spark: SparkSession, name: str) -> None:
+    """Raise ``PolicyRefused``, by name, where a server's settings would let two writers win one commit."""
+    wrong = unsafe_commits(dict(spark.conf.getAll))
+    if wrong:
+        raise PolicyRefused(f"the Spark at {name} cannot be used: {wrong}; start it with the lake's settings and JARs")
