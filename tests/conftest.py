@@ -11,6 +11,7 @@ import pytest
 from lake.engine import Engine, LocalEngine, SparkEngine
 from lake.settings import load_settings
 from tests.support.corpus import corpus, whole_corpus
+from tests.support.engines import WarmEngine
 from tests.support.lakes import Lake, new_lake
 from tests.support.minio import bucket, minio
 
@@ -23,7 +24,7 @@ __all__ = ["bucket", "corpus", "minio", "whole_corpus"]
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the settings of who runs it."""
-    for name in ("LAKE_ROOT", "LAKE_PROFILE", "LAKE_CONF", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID"):
+    for name in ("LAKE_ROOT", "LAKE_PROFILE", "LAKE_CONF", "LAKE_REMOTE", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -45,6 +46,13 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = build_session(settings, "tests", s3=True)
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def warm_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmEngine]:
+    """The one warm engine of a test run, in a cache folder of its own."""
+    with WarmEngine(tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

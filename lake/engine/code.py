@@ -58,7 +58,7 @@ def code_zip(folder: Path, sources: Path = SOURCES) -> Path:
 
 def _files(sources: Path) -> Iterator[tuple[str, Path]]:
     for package in PACKAGES:
-        for path in sorted((sources / package).rglob("*.py")):
+        for path in sorted(p for p in (sources / package).rglob("*") if p.suffix in (".py", ".jar")):
             yield path.relative_to(sources).as_posix(), path
 
 

@@ -124,7 +124,7 @@ def misfit(there: Made, wanted: Made) -> str | None:
         return "it runs another Python"
     missing = _jars(wanted) - _jars(there)
     if missing:
-        return f"it lacks {len(missing)} JARs ({sorted(missing)[0].rpartition('/')[2]} …)"
+        return f"it lacks {len(missing)} JARs ({sorted(missing)[0]} …)"
     for key in sorted({*there.conf, *wanted.conf} - set(NOT_COMPARED)):
         ours, theirs = wanted.conf.get(key), there.conf.get(key)
         if ours != theirs and not (ours is None and key.startswith(ONLY_S3)):
@@ -135,4 +135,5 @@ def misfit(there: Made, wanted: Made) -> str | None:
 
 
 def _jars(made: Made) -> set[str]:
-    return set(filter(None, made.conf.get("spark.jars", "").split(",")))
+    """Names of JARs: they carry the version, and the lake's own is part of the hash of the code."""
+    return {path.rpartition("/")[2] for path in made.conf.get("spark.jars", "").split(",")}

@@ -17,6 +17,7 @@ from tests.bench import (
     alternatives,
     corpus,
     density,
+    engine,
     growth,
     latency,
     memory,
@@ -32,7 +33,7 @@ from tests.support.corpus import is_beside
 
 PARTS = {
     part.__name__.rpartition(".")[2]: part.measure
-    for part in (corpus, density, alternatives, speed, memory, read, latency, scale, plan, growth)
+    for part in (corpus, density, alternatives, speed, memory, read, latency, engine, scale, plan, growth)
 }
 SCALE = ("scale", "plan", "growth")
 """Asked for by name only: half an hour, and 8 GB of rows."""

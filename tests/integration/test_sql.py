@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,11 @@ from lake.catalog.query import VIEWS, local_sql, mentioned_tables
 from lake.catalog.spark_query import VIEWS_ON_SPARK, spark_sql
 from lake.engine import Engine
 from lake.errors import UsageError
+from lake.remote import connect
 from lake.schema import BRONZE
 from lake.tables import Tables, rows_table
 from tests.integration.conftest import ODD
+from tests.support.engines import WarmEngine
 from tests.support.lakes import Lake, new_lake
 
 if TYPE_CHECKING:
@@ -123,9 +125,16 @@ REFUSED_ON_SPARK = [
 ]
 
 
-@pytest.fixture(scope="module")
-def on_spark(spark: SparkSession) -> Sql:
-    return lambda tables, query: spark_sql(spark, tables, query)
+@pytest.fixture(scope="module", params=["own", "warm"])
+def on_spark(request: pytest.FixtureRequest) -> Iterator[Sql]:
+    """A Spark of our own, and a server: the same rows, the same refusals."""
+    if request.param == "own":
+        own: SparkSession = request.getfixturevalue("spark")
+        yield lambda tables, query: spark_sql(own, tables, query)
+        return
+    engine: WarmEngine = request.getfixturevalue("warm_engine")
+    with connect(engine.url) as attached:
+        yield lambda tables, query: spark_sql(attached, tables, query)
 
 
 @pytest.fixture(scope="module")
