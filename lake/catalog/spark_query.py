@@ -55,6 +55,8 @@ def spark_sql(spark: SparkSession, tables: Tables, query: str, *, limit: int | N
             frame = session.sql(query)
             return (frame if limit is None else frame.limit(limit)).toArrow()
     except PySparkException as error:
+        if type(error).__name__ == "SparkConnectGrpcException":  # of the connection, not of the query
+            raise LakeError(f"sql: Spark: {_one_line(error)}") from error
         raise UsageError(f"sql: {_explained(tables, error)}") from error
     except Py4JJavaError as error:
         raise LakeError(f"sql: Spark: {_one_line(error)}") from error

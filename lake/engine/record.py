@@ -35,7 +35,7 @@ class Made:
     python: str
     conf: dict[str, str]
     keys: str | None
-    """Digest of the S3 keys, salted with the token; None where there are none, or the root is a folder."""
+    """Digest of the S3 keys, salted with the token; None where the root is a folder."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def made_of(settings: Settings, conf: Mapping[str, str], python: str, token: str
 
 def keys_digest(settings: Settings, token: str) -> str | None:
     """A digest by which equal S3 keys are known and that tells nothing about them."""
-    if not settings.is_s3 or not settings.s3.secret:
+    if not settings.is_s3:
         return None
     keys = f"{settings.s3.access_key_id}\n{settings.s3.secret}"
     return hmac.new(token.encode(), keys.encode(), hashlib.sha256).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from lake.engine.attach import url, why_not
+from lake.engine.code import SOURCES
 from lake.engine.record import Record, engine_folder, read_record, remove_record
 from lake.errors import LakeError, UsageError
 from lake.remote import version_of
@@ -93,10 +95,12 @@ def _launch(settings: Settings) -> None:
     folder = engine_folder(settings)
     log = folder / "engine.log"
     log.unlink(missing_ok=True)
+    for old in folder.glob("code-*"):
+        shutil.rmtree(old)
     command = [sys.executable, "-P", "-m", "lake.engine.server", settings.root, settings.profile]
     # Keys and token go by the environment, which only the user can read; an engine belongs to no terminal.
     environment = {**os.environ, TOKEN: secrets.token_hex(32), "LAKE_CONF": str(settings.conf_dir)}
-    environment["PYTHONPATH"] = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(SOURCES), os.environ.get("PYTHONPATH"))))
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as said:
         process = subprocess.Popen(  # noqa: S603
             command,

@@ -21,9 +21,9 @@ VERBS = {
     "library build": ("library", "build", "site_watch"),
 }
 WITHIN = 0.25
-TEXT = """Whole processes of `lake` on a lake in a folder that gets one picture more each round: `ingest` and `analyze` of
-that picture, one query, and the build of a library whose inputs have changed. *Cold* starts Spark with the class-data
-archive of [decisions/0001](decisions/0001-class-data-archive.md), *warm* attaches to an engine that
+TEXT = """Whole processes of `lake` on a lake in a folder that gets one picture more each round: `ingest` and
+`analyze` of that picture, one query, and the build of a library whose inputs have changed. *Cold* starts Spark with the
+class-data archive of [decisions/0001](decisions/0001-class-data-archive.md), *warm* attaches to an engine that
 `lake engine start` left; in turn, medians of {repeats} rounds after one that is not counted."""
 
 

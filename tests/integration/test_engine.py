@@ -110,7 +110,8 @@ def test_other_settings_are_told_by_name(warm_engine: WarmEngine, tmp_path: Path
     _, said = warm_engine.lake(*root, "sql", "SELECT 1", "--engine", "spark", environ=other, expect=1)
     assert "its spark.sql.shuffle.partitions is 4, not 3" in said.splitlines()[0]
     environ = {**NO_JAVA, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": SECRET}
-    _, said = warm_engine.lake("--root", "s3://b/lake", "engine", "status", environ=environ, expect=3)
+    status, _ = warm_engine.lake("--root", "s3://b/lake", "engine", "status", environ=environ, expect=3)
+    assert "it lacks" in status["detail"] and "JARs" in status["detail"]
 
 
 def test_only_who_knows_the_token_is_answered(warm_engine: WarmEngine) -> None:

@@ -1,0 +1,151 @@
+"""Whether a warm engine is what a verb would start, and what becomes of the records of dead ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from lake.engine.code import code_hash, code_zip, snapshot
+from lake.engine.record import Made, Record, keys_digest, misfit, read_record, record_path, remove_record, write_record
+from lake.errors import PolicyRefused, SettingsError
+from lake.remote import require_safe_server
+from lake.session import COMMITS
+from lake.settings import Settings, load_settings
+from tests.support.lakes import ROOT
+
+S3 = {"spark.hadoop.fs.s3a.endpoint": "http://a", "spark.hadoop.fs.s3.impl": "x"}
+MADE = Made("c0de", "/bin/python", {"spark.jars": "/here/a-1.jar,/here/b-1.jar", "spark.x": "1", **COMMITS}, None)
+
+
+def settings_of(cache: Path, root: str = "/some/lake", **environ: str) -> Settings:
+    return load_settings(root, environ={"LAKE_CACHE": str(cache), "HOME": str(cache), **environ})
+
+
+def with_conf(**conf: str) -> Made:
+    return replace(MADE, conf={**MADE.conf, **{key.replace("_", "."): value for key, value in conf.items()}})
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "said"),
+    [
+        (MADE, MADE, None),
+        (replace(MADE, code="0ther"), MADE, "other code"),
+        (replace(MADE, python="/usr/bin/python"), MADE, "another Python"),
+        (with_conf(spark_x="2"), MADE, "its spark.x is 2, not 1"),
+        (with_conf(spark_y="2"), MADE, "its spark.y is 2, not None"),
+        (MADE, with_conf(spark_y="2"), "its spark.y is None, not 2"),
+        (MADE, with_conf(spark_jars="/there/b-1.jar"), None),
+        (MADE, with_conf(spark_jars="/there/b-2.jar"), "lacks 1 JARs (b-2.jar"),
+        (MADE, with_conf(spark_driver_extraJavaOptions="-Xshare:auto"), None),
+        (replace(MADE, conf={**MADE.conf, **S3}, keys="k"), MADE, None),
+        (MADE, replace(MADE, conf={**MADE.conf, **S3}), "fs.s3.impl is None"),
+        (replace(MADE, keys="k"), replace(MADE, keys="l"), "other S3 keys"),
+        (MADE, replace(MADE, keys="l"), "other S3 keys"),
+    ],
+)
+def test_an_engine_fits_when_it_is_what_would_be_started(there: Made, wanted: Made, said: str | None) -> None:
+    found = misfit(there, wanted)
+    assert found is None if said is None else said in (found or "")
+
+
+def test_keys_are_told_apart_and_not_told(tmp_path: Path) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "a-secret"}
+    one = keys_digest(settings_of(tmp_path, "s3://b/l", **keys), "token")
+    assert one is not None and "secret" not in one
+    assert one == keys_digest(settings_of(tmp_path, "s3://b/other", **keys), "token")
+    assert one != keys_digest(settings_of(tmp_path, "s3://b/l", **keys), "another")
+    assert one != keys_digest(settings_of(tmp_path, "s3://b/l", **{**keys, "AWS_SECRET_ACCESS_KEY": "b"}), "token")
+    assert keys_digest(settings_of(tmp_path, "s3://b/l"), "token") not in (None, one), "who has no keys gets no one's"
+    assert keys_digest(settings_of(tmp_path, **keys), "token") is None
+
+
+def test_a_record_is_for_the_user_and_lives_as_long_as_its_process(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    record_path(settings).parent.mkdir()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        record = Record(process.pid, psutil.Process(process.pid).create_time(), 4711, "token", MADE)
+        write_record(settings, record)
+        assert record_path(settings).stat().st_mode & 0o777 == 0o600
+        assert read_record(settings) == record
+        remove_record(settings, process.pid + 1)
+        assert read_record(settings) == record, "another's record is nobody else's to remove"
+        # The number of an ended process goes to another one.
+        write_record(settings, replace(record, created=record.created - 60))
+        assert read_record(settings) is None and not record_path(settings).exists()
+        write_record(settings, record)
+        process.kill()
+    assert read_record(settings) is None and not record_path(settings).exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1, "made": {}}'])
+def test_a_torn_record_is_none(tmp_path: Path, text: str) -> None:
+    settings = settings_of(tmp_path)
+    record_path(settings).parent.mkdir()
+    record_path(settings).write_text(text)
+    assert read_record(settings) is None and not record_path(settings).exists()
+
+
+def test_the_hash_is_that_of_every_byte_and_name(tmp_path: Path) -> None:
+    for package in ("connectors", "jobs", "lake"):
+        shutil.copytree(ROOT / package, tmp_path / "a" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert code_hash(tmp_path / "a") == code_hash(ROOT)
+    limits = tmp_path / "a" / "lake" / "media" / "limits.py"
+    limits.write_bytes(limits.read_bytes() + b"\n")
+    changed = code_hash(tmp_path / "a")
+    limits.rename(limits.with_name("limits2.py"))
+    assert len({changed, code_hash(tmp_path / "a"), code_hash(ROOT)}) == 3
+
+
+def test_a_snapshot_and_a_zip_hold_the_code_and_work(tmp_path: Path) -> None:
+    copy = snapshot(tmp_path)
+    assert copy.name == f"code-{code_hash()}" == f"code-{code_hash(copy)}"
+    assert snapshot(tmp_path) == copy and {path.name for path in tmp_path.iterdir()} == {copy.name}
+    packed = code_zip(tmp_path / "zip")
+    assert packed.name == f"perception-lake-{code_hash()}.zip"
+    bytes_before = packed.read_bytes()
+    packed.unlink()
+    assert code_zip(tmp_path / "zip").read_bytes() == bytes_before
+    with zipfile.ZipFile(packed) as archive:
+        assert {"lake/errors.py", "jobs/cli.py", "connectors/base.py"} <= set(archive.namelist())
+    for place in (copy, packed):
+        said = subprocess.run(
+            [sys.executable, "-P", "-c", "import lake.ingest.worker, lake.errors; print(lake.errors.__file__)"],
+            env={**os.environ, "PYTHONPATH": str(place)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said.stdout.startswith(str(place))
+
+
+def test_a_server_must_have_the_lakes_log_stores() -> None:
+    def server(conf: dict[str, str]) -> Any:
+        return SimpleNamespace(conf=SimpleNamespace(getAll=conf))
+
+    require_safe_server(server({**COMMITS, "spark.x": "1"}), "sc://there")
+    for key in (key for key in COMMITS if "logStore" in key):
+        for wrong in ({**COMMITS, key: "io.delta.storage.LocalLogStore"}, {**COMMITS, key: ""}):
+            with pytest.raises(PolicyRefused, match=f"sc://there cannot be used: {key}"):
+                require_safe_server(server(wrong), "sc://there")
+        with pytest.raises(PolicyRefused, match=key):
+            require_safe_server(server({k: v for k, v in COMMITS.items() if k != key}), "sc://there")
+    with pytest.raises(PolicyRefused, match="performance"):
+        require_safe_server(server({**COMMITS, "fs.s3a.performance.flags": "create"}), "sc://there")
+
+
+def test_remote_is_an_address_and_of_the_environment_alone(tmp_path: Path) -> None:
+    assert settings_of(tmp_path).remote is None
+    assert settings_of(tmp_path, LAKE_REMOTE="sc://a:1/;token=t").remote == "sc://a:1/;token=t"
+    with pytest.raises(SettingsError, match="LAKE_REMOTE") as refused:
+        settings_of(tmp_path, LAKE_REMOTE="spark://a:1/;token=t")
+    assert "token=t" not in str(refused.value)
