@@ -5,6 +5,7 @@ python -m lake.engine.server ROOT PROFILE        started by ``lake engine start`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -62,7 +63,8 @@ def serve(settings: Settings, token: str, ended: threading.Event) -> None:
         write_record(settings, Record(me, psutil.Process(me).create_time(), port, token, made))
         _wait(spark, ended, float(os.environ.get("LAKE_ENGINE_IDLE_S", IDLE_S)))
     finally:
-        spark.stop()
+        with contextlib.suppress(Exception):  # its JVM may be gone
+            spark.stop()
 
 
 def warm(url: str) -> None:
