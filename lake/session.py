@@ -108,6 +108,7 @@ def separate_session(spark: SparkSession) -> Iterator[SparkSession]:
     if not is_remote(spark):
         yield spark.newSession()
         return
+    _ = spark.version  # a server makes a session at its first request, and clones none before
     session = spark.cloneSession()  # type: ignore[attr-defined]
     session.release_session_on_close = True  # pyspark 4.2.0 forgets it, and fails when the session ends
     try:

@@ -35,6 +35,7 @@ REFLECTION = re.compile(r"\b((?:try_)?reflect|java_method)`?\s*\(", re.I)
 """Functions that call any static method of Java: ``System.getenv`` for one."""
 COMPUTED_NAME = re.compile(r"WithUnresolvedIdentifier", re.I)
 
+MOST = 2**31 - 16
 NOWHERE = "lake_has_no_such_table"
 PARSED, ANALYZED = "== Parsed Logical Plan ==", "== Analyzed Logical Plan =="
 NODE = re.compile(r"(?:   |:  )*[+:]- '?([A-Za-z]+)(.*)", re.S)
@@ -51,6 +52,9 @@ def require_query(
 
     Runs on the driver. Variables must not be substituted in the session. ``unknown`` says what is wrong with a name.
     """
+    # By default Spark prints 25 columns of a node and "... more fields": what is not printed cannot be looked at.
+    session.conf.set("spark.sql.debug.maxToStringFields", str(MOST))
+    session.conf.set("spark.sql.maxPlanStringLength", str(MOST))
     text = query.strip().rstrip("; \n\t")
     explain = f"EXPLAIN EXTENDED SELECT * FROM {NOWHERE}, (\n{text}\n)"  # noqa: S608  (it is what is looked at)
     rows = session.sql(explain).collect()

@@ -112,6 +112,7 @@ REFUSED_ON_SPARK = [
     "SELECT reflect('java.lang.System', 'getenv', 'HOME')",
     "SELECT upper(java_method('java.lang.System', 'getenv', 'HOME'))",
     "SELECT (SELECT try_reflect('java.lang.System', 'getenv', 'HOME'))",
+    f"SELECT {', '.join(map(str, range(40)))}, reflect('java.lang.System', 'getenv', 'HOME')",
     "SELECT IDENTIFIER('reflect')('java.lang.System', 'getenv', 'HOME')",
     "SELECT IDENTIFIER('ref' || 'lect')('java.lang.System', 'getenv', 'HOME')",
     "SELECT * FROM assets LATERAL VIEW explode(array(reflect('java.lang.System', 'getenv', 'HOME'))) t AS x",
