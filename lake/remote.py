@@ -35,7 +35,6 @@ def connect(url: str) -> Iterator[SparkSession]:
         # Spark's own patience with a server that has died is ten minutes.
         session.client.set_retry_policies([DefaultPolicy(max_retries=5, max_backoff=2000)])
         try:
-            _ = session.version  # a server makes a session when it is first asked, and clones no other
             yield session  # type: ignore[misc]
         finally:
             session.stop()

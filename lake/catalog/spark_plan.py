@@ -2,7 +2,8 @@
 
 Spark prints the plan it parsed before it resolves it, and prints no more when it cannot be resolved. So the text is
 explained beside a table that does not exist: it is parsed and looked at, never optimised or run. This is plain SQL,
-which a server (Spark Connect) answers like a session of our own.
+which a server (Spark Connect) answers like a session of our own. What is printed is not all there is (see ``WORDS``),
+so files cannot be named in the session that runs the query either (``spark.sql.runSQLOnFiles``).
 """
 
 from __future__ import annotations
@@ -35,6 +36,15 @@ REFLECTION = re.compile(r"\b((?:try_)?reflect|java_method)`?\s*\(", re.I)
 """Functions that call any static method of Java: ``System.getenv`` for one."""
 COMPUTED_NAME = re.compile(r"WithUnresolvedIdentifier", re.I)
 
+WORDS = {
+    r"\b(?:try_)?reflect\b|\bjava_method\b": "it has the name of a function that calls Java: in a text write 're' || …",
+    r"\bidentifier\s*(?:\(|/\*|--)": "IDENTIFIER is not taken: write the name",
+    r"\|>": "pipes are not taken: write it as a SELECT",
+    r"\b(?:transform|map|reduce)\b.*\busing\b(?!\s*\()": "USING a program is not taken",
+}
+"""What a query may not even mention. Spark leaves some corners out of the plan it prints (the columns that a pipe
+sets): what would be dear there is refused by its word, though it stand in a text of the query."""
+
 MOST = 2**31 - 16
 NOWHERE = "lake_has_no_such_table"
 PARSED, ANALYZED = "== Parsed Logical Plan ==", "== Analyzed Logical Plan =="
@@ -52,15 +62,17 @@ def require_query(
 
     Runs on the driver. Variables must not be substituted in the session. ``unknown`` says what is wrong with a name.
     """
+    for word, wrong in WORDS.items():
+        if re.search(word, query, re.I | re.S):
+            raise UsageError(f"sql: {wrong}")
     # By default Spark prints 25 columns of a node and "... more fields": what is not printed cannot be looked at.
     session.conf.set("spark.sql.debug.maxToStringFields", str(MOST))
     session.conf.set("spark.sql.maxPlanStringLength", str(MOST))
     text = query.strip().rstrip("; \n\t")
     explain = f"EXPLAIN EXTENDED SELECT * FROM {NOWHERE}, (\n{text}\n)"  # noqa: S608  (it is what is looked at)
     rows = session.sql(explain).collect()
-    wrong = refusal(rows[0][0], tables, unknown)
-    if wrong:
-        raise UsageError(f"sql: {wrong}")
+    if found := refusal(rows[0][0], tables, unknown):
+        raise UsageError(f"sql: {found}")
 
 
 def refusal(
@@ -93,6 +105,8 @@ def _nodes(lines: list[str]) -> Iterator[tuple[str, str]]:
 def _wrong_node(kind: str, rest: str, tables: Collection[str], unknown: Callable[[str], str]) -> str | None:
     if kind not in PLAN_NODES:
         return "only the newest version can be read" if kind == "RelationTimeTravel" else ONE_SELECT
+    if kind == "WithWindowDefinition" and "#" in rest:
+        return "a subquery in a WINDOW clause is not taken"  # its plan is not printed
     if kind == "UnresolvedRelation":
         name = RELATION.fullmatch(rest)
         parts = name[1].split(", ") if name else []

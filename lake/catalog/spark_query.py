@@ -75,16 +75,31 @@ def _register(session: SparkSession, tables: Tables, query: str, named: dict[str
             session.read.format("delta").load(location).createOrReplaceTempView(name)
             continue
         # Temporary views have no schema, and a database would be seen by all sessions: so a library is a catalog.
-        session.conf.set("spark.sql.runSQLOnFiles", "true")
         library, table = name.split(".", 1)
-        for spelled in {library, *re.findall(rf"\b{library}\b", query, re.I)}:
+        for spelled in _spellings(library, query):
             catalog = f"spark.sql.catalog.{spelled}"
             session.conf.set(f"{catalog}.table.{table}", location)
             session.conf.set(f"{catalog}.version.{table}", str(version))
             session.conf.set(catalog, PINNED_CATALOG)
+    _open_pinned(session, query, [name for name in named if "." in name])
     for view, (table, _) in VIEWS.items():
         if table in named:
             session.sql(VIEWS_ON_SPARK[view]).createOrReplaceTempView(view)
+
+
+def _spellings(library: str, query: str) -> set[str]:
+    """A library's name as the query writes it: Spark tells upper from lower case in the names of catalogs alone."""
+    return {library, *re.findall(rf"\b{library}\b", query, re.I)}
+
+
+def _open_pinned(session: SparkSession, query: str, published: list[str]) -> None:
+    """Have the catalogs open their tables while Delta may be told a path; when the query runs, nobody may."""
+    session.conf.set("spark.sql.runSQLOnFiles", "true")
+    for name in published:
+        library, table = name.split(".", 1)
+        for spelled in _spellings(library, query):
+            _ = session.table(f"`{spelled}`.`{table}`").columns
+    session.conf.set("spark.sql.runSQLOnFiles", "false")
 
 
 def _explained(tables: Tables, error: Any) -> str:

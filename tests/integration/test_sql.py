@@ -23,6 +23,7 @@ from lake.schema import BRONZE
 from lake.tables import Tables, rows_table
 from tests.integration.conftest import ODD
 from tests.support.engines import WarmEngine
+from tests.support.hostile_sql import CORNERS, HOSTILE
 from tests.support.lakes import Lake, new_lake
 
 if TYPE_CHECKING:
@@ -226,6 +227,24 @@ def test_variables_of_python_are_no_tables(filled: Lake) -> None:
 @pytest.mark.parametrize("query", REFUSED_ON_SPARK)
 def test_hostile_sql_is_refused_by_spark(filled: Lake, on_spark: Sql, secret: Path, query: str) -> None:
     refused(on_spark, filled, query, secret)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_nothing_hides_in_a_corner_of_a_query(filled: Lake, on_spark: Sql, secret: Path, hostile: str) -> None:
+    """Spark does not print every corner of a plan; also where a library is named, whose catalog opens paths."""
+    for corner in CORNERS:
+        for query in (corner, f"SELECT * FROM site_watch.shots, ({corner})"):
+            refused(on_spark, filled, query.replace("{it}", hostile), secret)
+
+
+def test_what_looks_hostile_and_is_not_is_answered(filled: Lake, on_spark: Sql) -> None:
+    for query in (
+        "SELECT transform(array(1, 2), x -> x + 1) AS a FROM assets JOIN blobs USING (sha256)",
+        "SELECT sum(size_bytes) OVER w AS a FROM assets WINDOW w AS (PARTITION BY media_kind)",
+        "SELECT path FROM assets WHERE path LIKE 'reflection\\n%' OR path != 'using it'",
+        "SELECT s.* FROM site_watch.shots s, SITE_WATCH.shots t WHERE s.asset_id = t.asset_id",
+    ):
+        assert on_spark(filled.job.tables, query).num_rows > 0
 
 
 def refused(sql: Sql, lake: Lake, query: str, secret: Path) -> None:
