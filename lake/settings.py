@@ -63,6 +63,13 @@ class AnalysisSettings(_Frozen):
     wave_max_bytes: int = 2 * 1024**3
 
 
+class StoreSettings(_Frozen):
+    """How contents are stored."""
+
+    recompress: bool = False
+    """Whether ``lake maintain`` and ``lake store compact`` compress what is not compressed already, without loss."""
+
+
 class SqlSettings(_Frozen):
     """How queries are answered."""
 
@@ -99,6 +106,7 @@ class Settings(_Frozen):
     s3: S3Settings = Field(default_factory=S3Settings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     analysis: AnalysisSettings = Field(default_factory=AnalysisSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
     sql: SqlSettings = Field(default_factory=SqlSettings)
     spark: SparkSettings = Field(default_factory=SparkSettings)
     limits: Limits = Field(default_factory=Limits)

@@ -22,6 +22,7 @@ from tests.bench import (
     memory,
     plan,
     read,
+    recompress,
     report,
     scale,
     speed,
@@ -32,7 +33,7 @@ from tests.support.corpus import is_beside
 
 PARTS = {
     part.__name__.rpartition(".")[2]: part.measure
-    for part in (corpus, density, alternatives, speed, memory, read, latency, scale, plan, growth)
+    for part in (corpus, density, alternatives, recompress, speed, memory, read, latency, scale, plan, growth)
 }
 SCALE = ("scale", "plan", "growth")
 """Asked for by name only: half an hour, and 8 GB of rows."""
