@@ -178,7 +178,7 @@ def gc(invocation: Invocation, hold_hours: float, dry_run: bool, yes: bool) -> N
 @click.option("--replica", metavar="URI", help="A root with the same objects: a folder or s3://bucket/prefix.")
 @click.pass_obj
 def scrub(invocation: Invocation, engine: str | None, max_age_days: float, repair: bool, replica: str | None) -> int:
-    """Read every object that was not read for long, and compare it with its checksums.
+    """Read every object that was not read for long, and every file of the tables, and compare with the checksums.
 
     Exit 3 when something is damaged or lost that was not repaired.
 

@@ -165,6 +165,7 @@ SCRUBS = pa.schema(
         ("key", pa.string()),
         ("size_bytes", pa.int64()),
         ("damages", pa.int32()),
+        ("crc32c", pa.int64()),
         ("at_utc", UTC),
         ("run_id", pa.string()),
     ]

@@ -104,6 +104,16 @@ class Tables:
             )
         return True
 
+    def add_columns(self, name: str, schema: pa.Schema) -> None:
+        """Give a table that was made before the columns of its schema that it lacks; their values are null."""
+        from deltalake import Field, Schema
+
+        table = self.open(name)
+        there = {field.name for field in table.schema().fields}
+        wanted: list[Field] = [f for f in Schema.from_arrow(_plain(schema)).fields if f.name not in there]
+        with delta_errors(self.uri(name)):
+            table.alter.add_columns(wanted)
+
     def open(self, name: str, version: int | None = None) -> DeltaTable:
         """The Delta table at its newest (or the given) version; ``NotFound`` names it when there is none.
 

@@ -22,7 +22,7 @@ from lake.store import pack
 from lake.store.about import SUFFIX, about_key, parse_about
 from lake.store.codec import DICTIONARY, RAW, UNCHANGED, codec_of, no_dictionary
 from lake.store.objects import ObjectInfo, ObjectStore
-from lake.store.reader import open_blob, read_dictionary, verified
+from lake.store.reader import open_object, read_dictionary, verified
 from lake.store.writer import blob_ref
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -128,8 +128,7 @@ def large_checksums(store: ObjectStore, entry: ObjectInfo, sha256: str, codec: s
     size_bytes = entry.size_bytes
     if codec != RAW:
         verified, size_bytes = hashlib.sha256(), 0
-        payload = BlobRef(found, entry.size_bytes, entry.key, 0, entry.size_bytes, RAW, crc, UNKNOWN_TYPE)
-        for piece in codec_of(codec).decode(open_blob(store, payload), no_dictionary):
+        for piece in codec_of(codec).decode(open_object(store, entry.key, entry.size_bytes), no_dictionary):
             verified.update(piece)
             size_bytes += len(piece)
         found = verified.hexdigest()

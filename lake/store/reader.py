@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple, cast
 from lake.errors import AccessDenied, IntegrityError, LakeError, StoreError
 from lake.model import BlobRef
 from lake.store import pack
-from lake.store.codec import UNCHANGED, decoded, no_dictionary, pieces
+from lake.store.codec import RAW, UNCHANGED, decoded, no_dictionary, pieces
 from lake.store.objects import COALESCE_BYTES, ObjectStore
 from lake.store.prefetch import MAX_AHEAD_BYTES, ahead
 
@@ -50,6 +50,12 @@ def open_blob(store: ObjectStore, ref: BlobRef) -> BinaryIO:
     if ref.pack_uri.startswith("packs/"):
         return io.BytesIO(read_blob(store, ref))
     return _restored(store, ref)
+
+
+def open_object(store: ObjectStore, key: str, size_bytes: int) -> BinaryIO:
+    """A seekable stream over an object as it lies there: nothing is verified."""
+    payload = BlobRef("", size_bytes, key, 0, size_bytes, RAW, None, "")
+    return cast(BinaryIO, io.BufferedReader(_Blob(store, payload, verify=False)))
 
 
 def _restored(store: ObjectStore, ref: BlobRef) -> BinaryIO:
@@ -220,7 +226,7 @@ def _wrong(store: ObjectStore, ref: BlobRef) -> IntegrityError:
 class _Blob(io.RawIOBase):
     """Range reads of one blob's payload as a raw stream."""
 
-    def __init__(self, store: ObjectStore, ref: BlobRef) -> None:
+    def __init__(self, store: ObjectStore, ref: BlobRef, *, verify: bool = True) -> None:
         self.store = store
         self.ref = ref
         self.position = 0
@@ -230,7 +236,7 @@ class _Blob(io.RawIOBase):
         self._hashed = 0
         self._hash = hashlib.sha256()
         self._size_bytes = ref.length
-        self._sha256 = ref.sha256 if ref.codec in UNCHANGED else None
+        self._sha256 = ref.sha256 if verify and ref.codec in UNCHANGED else None
 
     def readable(self) -> bool:
         return True
