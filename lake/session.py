@@ -195,7 +195,9 @@ def _give_keys(session: SparkSession, settings: Settings) -> None:
 def _java_options(settings: Settings, paths: list[str]) -> str:
     options = ["-XX:+IgnoreUnrecognizedVMOptions", *WARNINGS, f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"]
     if settings.spark.short_jobs:
-        options.append("-XX:TieredStopAtLevel=1")
+        # With one compiler the JVM reserves a fifth of its room for code: a run of some minutes fills it, and is
+        # interpreted from then on.
+        options += ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=128m"]
     return " ".join(options + archive_option(settings.cache_dir, paths))
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -24,6 +23,7 @@ from lake.commits import COMMIT_RETRIES, commit_files, known_again
 from lake.delta_errors import delta_errors
 from lake.errors import CommitConflict, StoreError
 from lake.schema import BRONZE
+from lake.table_files import filesystem_at
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -144,25 +144,8 @@ class Tables:
         return sum(self.files(name, version))
 
     def filesystem(self, name: str) -> Any:
-        """Arrow's own filesystem at a table. With delta-rs's, which calls Python from Arrow's threads, a process that
-        read with threads aborts at its end now and then (deltalake 1.6.6, pyarrow 26: 24 of 34 runs)."""
-        from pyarrow import fs
-
-        uri = self.uri(name)
-        if not uri.startswith("s3://"):
-            return fs.SubTreeFileSystem(uri, fs.LocalFileSystem())
-        options = self.storage_options or {}
-        endpoint = options.get("AWS_ENDPOINT_URL")
-        s3 = fs.S3FileSystem(
-            access_key=options.get("AWS_ACCESS_KEY_ID"),
-            secret_key=options.get("AWS_SECRET_ACCESS_KEY"),
-            region=options.get("AWS_REGION"),
-            endpoint_override=urlsplit(endpoint).netloc if endpoint else None,
-            scheme=urlsplit(endpoint).scheme if endpoint else "https",
-            force_virtual_addressing=False,
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=10),
-        )
-        return fs.SubTreeFileSystem(uri.removeprefix("s3://"), s3)
+        """Arrow's own filesystem at a table."""
+        return filesystem_at(self.uri(name), self.storage_options)
 
     def append(self, name: str, rows: pa.Table, *, txn: tuple[str, int] | None = None) -> int:
         """Append rows in one commit and return the table's version; nothing is written for no rows.
