@@ -5,6 +5,7 @@ python -m lake.media.child IN OUT module:FUNCTIONS MEMORY_BYTES
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -31,9 +32,14 @@ def _probe(args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _analyze(args: dict[str, Any]) -> dict[str, Any]:
-    """Several analyses of one recording; each has rows or a failure of its own."""
+    """Several analyses of one recording, which is decoded once; each has rows or a failure of its own."""
     media = Media(args["sha256"], args["content_type"], args["media_kind"], args["data"], args["path"], Technical())
-    return {name: _one(name, params, media) for name, params in args["analyses"].items()}
+    jobs = {name: functools.partial(_one, name, params) for name, params in args["analyses"].items()}
+    if len(jobs) == 1:
+        return {name: job(media) for name, job in jobs.items()}
+    from lake.media.one_pass import together
+
+    return together(media, jobs)
 
 
 def _one(name: str, params: Mapping[str, Any], media: Media) -> dict[str, Any]:
