@@ -247,13 +247,18 @@ class Tables:
     def names(self) -> list[str]:
         """Names of all tables that exist: bronze, features and library tables."""
         found = [name for name in BRONZE if self.exists(name)]
-        found += sorted(f"feature_{a}" for a in self._features() if self.exists(f"feature_{a}"))
+        found += sorted(name for name in self._features() if self.exists(name))
         return found + sorted(self._library_tables())
 
     def _features(self) -> list[str]:
-        from lake.analysis.registry import ANALYSES
+        """Feature tables by their folders: those of analyses of a user's own are in no registry."""
+        from pyarrow import fs
 
-        return list(ANALYSES)
+        inside = filesystem_at(f"{self.root.rstrip('/')}/features", self.storage_options)
+        with delta_errors(self.uri("features")):
+            found = inside.get_file_info(fs.FileSelector("", allow_not_found=True))
+        names = (info.base_name for info in found if info.type == fs.FileType.Directory)
+        return [name for name in names if name.startswith("feature_")]
 
     def _library_tables(self) -> set[str]:
         if not self.exists("library_versions"):

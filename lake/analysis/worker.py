@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from lake.analysis.base import Analysis
 from lake.analysis.plan import WorkItem
+from lake.analysis.user_module import UserModule
 from lake.errors import IntegrityError, StoreError
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Outcome, Sandbox
@@ -49,6 +50,8 @@ class AnalysisContext:
     max_in_memory_bytes: int
     """Larger contents are copied to a local file and decoded from there."""
     staging_dir: str | None
+    modules: dict[str, UserModule] = field(default_factory=dict)
+    """Files of the analyses that are a user's own, by analysis."""
 
 
 @dataclass
@@ -130,6 +133,7 @@ class _Task:
         wanted = [self.context.analyses[name] for name in analyses]
         args: dict[str, Any] = {
             "analyses": {analysis.name: dict(analysis.params) for analysis in wanted},
+            "modules": {name: file.to_plain() for name, file in self.context.modules.items() if name in analyses},
             "sha256": item.ref.sha256,
             "content_type": item.content_type,
             "media_kind": item.media_kind,

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgpack
 
@@ -20,6 +20,9 @@ from lake.media.guard import deny_network_and_programs, die_with_parent, limit_p
 from lake.media.limits import Limits
 from lake.media.sandbox import HEADER, REQUEST_HEADER
 from lake.model import Media, Sniffed, Technical
+
+if TYPE_CHECKING:
+    from lake.analysis.base import Analysis
 
 Function = Callable[[dict[str, Any]], Any]
 
@@ -34,7 +37,8 @@ def _probe(args: dict[str, Any]) -> dict[str, Any]:
 def _analyze(args: dict[str, Any]) -> dict[str, Any]:
     """Several analyses of one recording, which is decoded once; each has rows or a failure of its own."""
     media = Media(args["sha256"], args["content_type"], args["media_kind"], args["data"], args["path"], Technical())
-    jobs = {name: functools.partial(_one, name, params) for name, params in args["analyses"].items()}
+    modules = args.get("modules") or {}
+    jobs = {name: functools.partial(_one, name, params, modules.get(name)) for name, params in args["analyses"].items()}
     if len(jobs) == 1:
         return {name: job(media) for name, job in jobs.items()}
     from lake.media.one_pass import together
@@ -42,17 +46,26 @@ def _analyze(args: dict[str, Any]) -> dict[str, Any]:
     return together(media, jobs)
 
 
-def _one(name: str, params: Mapping[str, Any], media: Media) -> dict[str, Any]:
-    from lake.analysis.registry import ANALYSES
-
+def _one(name: str, params: Mapping[str, Any], module: dict[str, str] | None, media: Media) -> dict[str, Any]:
     try:
-        return {"rows": list(ANALYSES[name].run(media, params))}
+        return {"rows": list(_analysis(name, module).run(media, params))}
     except RecordError as error:
         return {"error_class": type(error).__name__, "message": str(error)}
     except MemoryError:
         return {"error_class": "LimitExceeded", "message": f"{name} needs more memory than one recording may use"}
     except Exception as error:
         return {"error_class": type(error).__name__, "message": _line(error)}
+
+
+def _analysis(name: str, module: dict[str, str] | None) -> Analysis:
+    """An analysis by name, of a user's file if it is given."""
+    if module is None:
+        from lake.analysis.registry import ANALYSES
+
+        return ANALYSES[name]
+    from lake.analysis.user_module import UserModule, analyses_of
+
+    return analyses_of(UserModule(**module))[name]
 
 
 FUNCTIONS: dict[str, str | Function] = {
