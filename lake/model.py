@@ -175,6 +175,8 @@ class Media:
     data: bytes | None = None
     path: str | None = None
     technical: Technical = field(default_factory=Technical)
+    threads: int = 1
+    """Cores that its decode may use: more than one where a long recording would leave others idle."""
     shared: Any = field(default=None, repr=False, compare=False)
     """The decode that analyses of this recording share (``lake.media.one_pass.OnePass``); None for one alone."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ class WorkItem:
     media_kind: MediaKind
     content_type: str
     analyses: tuple[str, ...]
+    threads: int = 1
+    """Cores that it may use while others have nothing to do: see ``cut``."""
 
     @property
     def cost(self) -> float:
@@ -145,8 +148,13 @@ class Planner:
 
 
 def cut(items: Sequence[WorkItem], slots: int) -> list[list[WorkItem]]:
-    """Tasks of a wave: neighbours in the packs, about four per slot, dearest first so that no long one comes last."""
+    """Tasks of a wave: neighbours in the packs, about four per slot, dearest first so that no long one comes last.
+
+    A recording that is dearer than a slot's share would be worked on when all others are done. It may use as many cores
+    as it is shares.
+    """
     total = sum(item.cost for item in items)
+    items = [replace(item, threads=min(slots, math.ceil(item.cost * slots / total - 0.01)) or 1) for item in items]
     share = total / max(1, min(4 * slots, len(items)))
     tasks: list[list[WorkItem]] = []
     filled = share

@@ -137,6 +137,7 @@ class _Task:
             "sha256": item.ref.sha256,
             "content_type": item.content_type,
             "media_kind": item.media_kind,
+            "threads": item.threads,
             "data": data,
             "path": str(path) if path else None,
         }

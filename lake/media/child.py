@@ -36,10 +36,12 @@ def _probe(args: dict[str, Any]) -> dict[str, Any]:
 
 def _analyze(args: dict[str, Any]) -> dict[str, Any]:
     """Several analyses of one recording, which is decoded once; each has rows or a failure of its own."""
-    media = Media(args["sha256"], args["content_type"], args["media_kind"], args["data"], args["path"], Technical())
+    threads = min(args.get("threads", 1), os.cpu_count() or 1)
+    facts = (args["sha256"], args["content_type"], args["media_kind"], args["data"], args["path"])
+    media = Media(*facts, Technical(), threads)
     modules = args.get("modules") or {}
     jobs = {name: functools.partial(_one, name, params, modules.get(name)) for name, params in args["analyses"].items()}
-    if len(jobs) == 1:
+    if len(jobs) == 1 and threads == 1:
         return {name: job(media) for name, job in jobs.items()}
     from lake.media.one_pass import together
 

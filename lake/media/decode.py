@@ -142,7 +142,7 @@ def _read_one(media: Media, reading: Reading) -> Iterator[Any]:
     from lake.media.streams import read
 
     with opened(media) as container:
-        for _, item in read(container, [reading]):
+        for _, item in read(container, [reading], media.threads):
             if isinstance(item, RecordError):
                 raise item
             yield item

@@ -91,7 +91,7 @@ class OnePass:
             return
         try:
             with opened(media) as container:
-                for reading, item in read(container, list(boxes)):
+                for reading, item in read(container, list(boxes), media.threads):
                     boxes[reading].put(item)
                     if all(box.closed for box in boxes.values()):
                         break

@@ -13,14 +13,15 @@ from lake.media.decode import attached
 from lake.media.readings import Pictures, Reading
 
 
-def read(container: Any, readings: Sequence[Reading]) -> Iterator[tuple[Reading, Any]]:
+def read(container: Any, readings: Sequence[Reading], threads: int = 1) -> Iterator[tuple[Reading, Any]]:
     """Decode once for several readings: each with what it gets, in the order of the container.
 
     A reading whose stream is not there gets nothing. Damaged packets are passed over; where no frame at all of its
-    stream can be decoded, a reading gets a ``Damaged`` as its last item.
+    stream can be decoded, a reading gets a ``Damaged`` as its last item. The frames are the same by any number of
+    ``threads``, which libav then decodes video with.
     """
     streams = [
-        _Open(stream, [reading for reading in readings if reading.kind == kind])
+        _Open(stream, [reading for reading in readings if reading.kind == kind], threads)
         for kind, stream in (("video", _video(container)), ("audio", next(iter(container.streams.audio), None)))
         if stream is not None and any(reading.kind == kind for reading in readings)
     ]
@@ -42,14 +43,15 @@ def read(container: Any, readings: Sequence[Reading]) -> Iterator[tuple[Reading,
 class _Open:
     """One stream of an open container, and who reads it."""
 
-    def __init__(self, stream: Any, readings: Sequence[Reading]) -> None:
+    def __init__(self, stream: Any, readings: Sequence[Reading], threads: int) -> None:
         self.stream = stream
         self.readings = readings
         self.ended = False
         self.last: Exception | None = None
         self._given = 0
         if stream.type == "video":
-            stream.thread_type = "NONE"
+            stream.thread_type = "AUTO" if threads > 1 else "NONE"
+            stream.codec_context.thread_count = threads
             if all(isinstance(reading, Pictures) and reading.keyframes_only for reading in readings):
                 stream.codec_context.skip_frame = "NONKEY"
         for reading in readings:

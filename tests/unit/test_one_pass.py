@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def media(data: bytes, content_type: str = "video/x-msvideo") -> Media:
     return Media("0" * 64, content_type, "video", data=data)
 
 
-def analyzed(data: bytes, *names: str, content_type: str = "video/x-msvideo") -> dict[str, Any]:
+def analyzed(data: bytes, *names: str, content_type: str = "video/x-msvideo", threads: int = 1) -> dict[str, Any]:
     """What the decoding child answers, in this process."""
     analyses = {name: dict(ANALYSES[name].params) for name in names}
     analyze = FUNCTIONS["analyze"]
@@ -49,6 +50,7 @@ def analyzed(data: bytes, *names: str, content_type: str = "video/x-msvideo") ->
             "sha256": "0" * 64,
             "content_type": content_type,
             "media_kind": "video",
+            "threads": threads,
             "data": data,
             "path": None,
         }
@@ -204,3 +206,16 @@ def test_an_error_of_the_decode_itself_ends_every_reader(monkeypatch: pytest.Mon
             return str(error)
 
     assert together(media(film()), {"a": read, "b": read}) == {"a": "MemoryError: no room", "b": "MemoryError: no room"}
+
+
+@pytest.mark.parametrize("names", [("keyframes",), ("keyframes", "loudness")], ids=len)
+def test_a_decode_by_several_threads_gives_the_same(names: tuple[str, ...]) -> None:
+    assert analyzed(film(), *names, threads=2) == analyzed(film(), *names)
+
+
+def test_frames_are_the_same_by_any_number_of_threads() -> None:
+    def read(threads: int) -> list[tuple[float, bytes]]:
+        frames = iter_video_frames(replace(media(film()), threads=threads))
+        return [(time_s, picture.tobytes()) for time_s, picture in frames]
+
+    assert read(1) == read(2) == read(5)
