@@ -144,7 +144,7 @@ def make_plan(job: Job, names: Iterable[str], modules: Iterable[str] = ()) -> Ca
     )
 
 
-def _dry_run(job: Job, names: Iterable[str], modules: Iterable[str]) -> dict[str, Any]:
+def _dry_run(job: Job, names: Iterable[str], modules: Iterable[str] = ()) -> dict[str, Any]:
     from lake.analysis.plan import Planner
 
     planner = Planner(job.tables, make_plan(job, names, modules)("").analyses)
