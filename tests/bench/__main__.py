@@ -15,6 +15,7 @@ from pathlib import Path
 from lake.settings import cache_dir
 from tests.bench import (
     alternatives,
+    compute,
     corpus,
     density,
     growth,
@@ -33,7 +34,7 @@ from tests.support.corpus import is_beside
 
 PARTS = {
     part.__name__.rpartition(".")[2]: part.measure
-    for part in (corpus, density, alternatives, recompress, speed, memory, read, latency, scale, plan, growth)
+    for part in (corpus, density, alternatives, recompress, speed, compute, memory, read, latency, scale, plan, growth)
 }
 SCALE = ("scale", "plan", "growth")
 """Asked for by name only: half an hour, and 8 GB of rows."""
