@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False),
     help="A Python file with analyses of your own; without NAMES these are run.",
 )
+@click.option("--model", "models", metavar="ANALYSIS=URI", multiple=True, help="Model for an analysis; repeatable.")
+@click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), help="On what models compute; default: cpu.")
 @click.option("--strict", is_flag=True, help="Exit 5 when some recordings failed.")
 @click.option("--dry-run", is_flag=True, help="Count what would be analysed.")
 @click.pass_obj
@@ -37,6 +39,8 @@ def command(
     names: tuple[str, ...],
     engine: str | None,
     modules: tuple[str, ...],
+    models: tuple[str, ...],
+    device: str | None,
     strict: bool,
     dry_run: bool,
 ) -> int:
@@ -46,10 +50,12 @@ def command(
     lake analyze
     lake analyze speech loudness
     lake analyze --module my_analysis.py
+    lake analyze transcript --model transcript=lake:asr/whisper-small@3
     """
     from jobs.context import Engines, open_job
+    from jobs.models import with_choice
 
-    job = open_job(invocation)
+    job = with_choice(open_job(invocation), models, device)
     if dry_run:
         document = _dry_run(job, names, modules)
     else:
@@ -116,12 +122,18 @@ def analyze_all(
 
 def make_plan(job: Job, names: Iterable[str], modules: Iterable[str] = ()) -> Callable[[str], AnalyzePlan]:
     """The values of a run, by its id, from settings, registry, users' files and the command line."""
+    from jobs.models import resolver
+    from lake.analysis.models import Node, choose_models
     from lake.analysis.registry import ANALYSES
     from lake.analysis.runner import AnalyzePlan
     from lake.analysis.user_module import chosen, read_module, travelling
     from lake.analysis.worker import AnalysisContext
 
+    names = list(names)
     analyses, files = chosen(ANALYSES, [read_module(path) for path in modules], names)
+    analyses = choose_models(
+        analyses, job.settings.analysis.models, resolver(job), [*ANALYSES, *files], all_of_them=not names and not files
+    )
     settings = job.settings
     context = AnalysisContext(
         store=job.store,
@@ -133,6 +145,7 @@ def make_plan(job: Job, names: Iterable[str], modules: Iterable[str] = ()) -> Ca
         max_in_memory_bytes=settings.ingest.max_blob_bytes,
         staging_dir=job.staging_dir,
         modules=files,
+        node=Node(str(settings.cache_dir), settings.analysis.device),
     )
     most = settings.analysis
     return lambda run_id: AnalyzePlan(

@@ -25,6 +25,7 @@ VERBS = {
     "doctor": "jobs.doctor",
     "ingest": "jobs.ingest",
     "analyze": "jobs.analyze",
+    "models": "jobs.models",
     "library": "jobs.library",
     "sql": "jobs.sql",
     "cat": "jobs.cat",

@@ -61,6 +61,10 @@ class AnalysisSettings(_Frozen):
 
     wave_max_recordings: int = 4096
     wave_max_bytes: int = 2 * 1024**3
+    models: dict[str, str | list[str]] = Field(default_factory=dict)
+    """URIs of the models that an analysis takes instead of its own, by analysis: ``transcript: lake:asr/small@3``."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """On what models compute; ``auto`` takes a GPU where there is one, ``cuda`` fails where there is none."""
 
 
 class StoreSettings(_Frozen):

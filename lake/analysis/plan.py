@@ -53,6 +53,7 @@ _DONE = """
 _FAILED = """
     SELECT sha256 FROM quarantine
     WHERE stage = 'analyze' AND analysis = $name AND analysis_version = $version AND params_hash = $params
+          AND model_hash IS NOT DISTINCT FROM $model
     GROUP BY sha256 HAVING arg_max(coalesce(error_class, ''), attempt) <> ''
 """
 
@@ -130,10 +131,10 @@ class Planner:
 
     def _finished(self, tables: Tables, analysis: Analysis) -> None:
         key = analysis.key()
-        facts = {"version": key.version, "params": key.params_hash}
+        facts: dict[str, object] = {"version": key.version, "params": key.params_hash, "model": key.model_hash}
         if tables.exists(analysis.table):
             self.connection.register("features", tables.dataset(analysis.table))
-            self._insert(_DONE, {**facts, "model": key.model_hash}, analysis.name, failed=False)
+            self._insert(_DONE, facts, analysis.name, failed=False)
         self._insert(_FAILED, {**facts, "name": analysis.name}, analysis.name, failed=True)
 
     def _insert(self, query: str, parameters: dict[str, object], name: str, *, failed: bool) -> None:

@@ -11,9 +11,12 @@ from importlib.metadata import entry_points
 from lake.analysis.base import Analysis
 from lake.analysis.document_text import DOCUMENT_TEXT
 from lake.analysis.image_hash import IMAGE_HASH
+from lake.analysis.image_labels import IMAGE_LABELS
 from lake.analysis.keyframes import KEYFRAMES
 from lake.analysis.loudness import LOUDNESS
 from lake.analysis.speech import SPEECH
+from lake.analysis.text_embedding import TEXT_EMBEDDING
+from lake.analysis.transcript import TRANSCRIPT
 from lake.errors import UsageError
 
 GROUP = "perception_lake.analyses"
@@ -38,6 +41,9 @@ ANALYSES: dict[str, Analysis] = {
         SPEECH,
         LOUDNESS,
         IMAGE_HASH,
+        TRANSCRIPT,
+        TEXT_EMBEDDING,
+        IMAGE_LABELS,
         *_installed(),
     )
 }

@@ -134,6 +134,7 @@ def _failure_row(
         "analysis": name,
         "analysis_version": plan.context.keys[name].version,
         "params_hash": plan.context.keys[name].params_hash,
+        "model_hash": plan.context.keys[name].model_hash,
         "error_class": failure.error_class,
         "message": failure.message,
         "attempt": attempts.get((sha256, name), 0) + 1,

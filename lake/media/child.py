@@ -73,6 +73,7 @@ def _analysis(name: str, module: dict[str, str] | None) -> Analysis:
 FUNCTIONS: dict[str, str | Function] = {
     "probe": _probe,
     "analyze": _analyze,
+    "load_models": "lake.models.loaded:load_all",
     "waveform": "lake.media.preview:waveform",
     "first_page": "lake.media.preview:first_page",
 }
