@@ -119,7 +119,7 @@ def retry_all(
     """Try again and return the verb's document."""
     from lake.ingest.retry import open_failures
 
-    names = _names(analysis, modules)
+    names = _names(job, analysis, modules)
     failed = open_failures(job.tables) if stage != "analyze" and analysis is None else []
     pairs = _failed_analyses(job, names) if stage != "ingest" else []
     document: dict[str, Any] = {"tried": len(failed) + len(pairs), "mended": 0, "failed": 0, "sources_lost": []}
@@ -184,15 +184,17 @@ def _analyze_again(
     document["mended"] += len(pairs) - len(again)
 
 
-def _names(analysis: str | None, modules: Sequence[str]) -> list[str]:
-    """The analyses whose failures are tried again: the one that is named, else all there are."""
+def _names(job: Job, analysis: str | None, modules: Sequence[str]) -> list[str]:
+    """The analyses whose failures are tried again: the one that is named, else all there are and have their models."""
+    from lake.analysis.models import runnable
     from lake.analysis.registry import ANALYSES
     from lake.analysis.user_module import chosen, read_module
 
     files = [read_module(path) for path in modules]
     if analysis is not None:
         return list(chosen(ANALYSES, files, [analysis])[0])
-    return [*ANALYSES, *(chosen(ANALYSES, files, [])[0] if files else [])]
+    every = [*ANALYSES.values(), *(chosen(ANALYSES, files, [])[0].values() if files else [])]
+    return [each.name for each in runnable(every, job.settings.analysis.models)]
 
 
 def _failed_analyses(job: Job, names: Sequence[str]) -> list[tuple[str, str]]:

@@ -17,21 +17,16 @@ LANGUAGES = ["en", "zh", "de", "fr"]
 WORDS = ["[UNK]", "river", "water", "fire", "bridge", "the", "a"]
 
 
-MULTILINGUAL = 51865
-"""CTranslate2 takes a Whisper with a vocabulary of this size for one of many languages."""
-
-
 def whisper(
-    folder: Path, seed: int = 0, width: int = 64, heads: int = 2, layers: int = 2, words: int | None = None
+    folder: Path, seed: int = 0, width: int = 64, heads: int = 2, layers: int = 2, many_languages: bool = False
 ) -> Path:
     """A Whisper of random weights in CTranslate2's form, 2 MB, made without torch; its text is noise."""
     from ctranslate2.specs import whisper_spec
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokens = _whisper_tokenizer()
+    tokens = _whisper_tokenizer(many_languages)
     vocabulary = [name for name, _ in sorted(tokens.get_vocab().items(), key=lambda item: item[1])]
     vocabulary += [f"<|{number * 0.02:.2f}|>" for number in range(1501)]
-    vocabulary += [f"<|unused{number}|>" for number in range((words or 0) - len(vocabulary))]
     rng = np.random.default_rng(seed)
 
     def random(*shape: int) -> Any:
@@ -86,8 +81,9 @@ def whisper(
     return folder
 
 
-def _whisper_tokenizer() -> Tokenizer:
+def _whisper_tokenizer(many_languages: bool) -> Tokenizer:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    letters += [""] if many_languages else []  # by this token CTranslate2 knows that there are many
     tokens = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(letters)}, merges=[]))
     tokens.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokens.decoder = decoders.ByteLevel()

@@ -149,7 +149,7 @@ def test_onnxruntime_that_takes_another_device_is_no_success(place: Place, tmp_p
 
 
 def test_a_model_that_needs_more_memory_than_a_child_has(place: Place, tmp_path: Path) -> None:
-    folder = tiny_models.whisper(tmp_path / "w", words=400_000)  # 100 MB of vocabulary
+    folder = tiny_models.whisper(tmp_path / "w", width=1024)  # 120 MB of weights
     with Sandbox(Limits(memory_bytes=700 * 1024**2)) as small, pytest.raises(ModelError, match=r"cannot load path:"):
         load(small, [entry_of(at(place, folder), folder, "cpu")])
 
