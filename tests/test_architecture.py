@@ -29,7 +29,7 @@ MAY_USE_SPARK = (
 )
 """DESIGN §8, with the modules that ``library/build`` was divided into, the engine, and the JARs beside pyspark's."""
 CONNECTORS_MAY_USE = {"lake.model", "lake.errors"}
-SPARK_FREE = ("lake/media/", "lake/analysis/", "lake/store/", "lake/ingest/", "connectors/")
+SPARK_FREE = ("lake/media/", "lake/models/", "lake/analysis/", "lake/store/", "lake/ingest/", "connectors/")
 VAGUE = {"utils", "util", "helpers", "common", "misc"}
 
 
