@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.analyze import make_plan
+from jobs.analyze import analyze_all, make_plan
 from jobs.cli import Invocation
 from jobs.models import add_model, with_choice
 from jobs.quarantine import retry_all
@@ -147,7 +147,7 @@ def test_a_hurt_model_fails_the_job_at_submission(
         lake.analyze("speech")
     assert lake.versions() == versions
     with pytest.raises(ModelError):
-        make_plan(lake.job, ["speech"], "dry-run")
+        make_plan(lake.job, ["speech"])
 
 
 def test_models_that_are_not_there_or_not_for_it(local_lake: Lake, tmp_path: Path) -> None:
@@ -193,10 +193,10 @@ def test_a_device_that_no_worker_has_fails_the_job(stocked: Lake) -> None:
 
 
 def test_the_plan_says_on_what_the_models_compute(local_lake: Lake) -> None:
-    assert make_plan(local_lake.job, ["speech"], "x").context.node.device == "cpu"  # type: ignore[union-attr]
+    assert make_plan(local_lake.job, ["speech"])("x").context.node.device == "cpu"  # type: ignore[union-attr]
     on_gpu = with_choice(local_lake.job, [], "cuda")
-    assert make_plan(on_gpu, ["speech"], "x").context.node.device == "cuda"  # type: ignore[union-attr]
-    assert make_plan(on_gpu, ["speech"], "x").context.keys == make_plan(local_lake.job, ["speech"], "x").context.keys
+    assert make_plan(on_gpu, ["speech"])("x").context.node.device == "cuda"  # type: ignore[union-attr]
+    assert make_plan(on_gpu, ["speech"])("x").context.keys == make_plan(local_lake.job, ["speech"])("x").context.keys
 
 
 def test_what_failed_with_one_model_is_tried_with_another(local_lake: Lake, tmp_path: Path) -> None:
@@ -232,10 +232,38 @@ def test_a_retry_leaves_out_what_has_no_model_any_more(local_lake: Lake, tmp_pat
 def test_analyze_without_names_runs_what_has_its_models(local_lake: Lake, tmp_path: Path) -> None:
     lake = stock(local_lake, tmp_path)
     plain = {name for name, analysis in ANALYSES.items() if None not in analysis.models.values()}
-    assert set(make_plan(lake.job, (), "x").context.analyses) == plain
+    assert set(make_plan(lake.job, ())("x").context.analyses) == plain
     add(lake, "image/a", tiny_models.colours(tmp_path / "a"))
     choose(lake, "image_labels=lake:image/a@1")
-    assert set(make_plan(lake.job, (), "x").context.analyses) == plain | {"image_labels"}
+    assert set(make_plan(lake.job, ())("x").context.analyses) == plain | {"image_labels"}
+
+
+OWN = """
+import pyarrow as pa
+from lake.analysis.base import Analysis
+from lake.analysis.image_hash import decoded
+from lake.models.loaded import engine_for
+
+def run(media, params):
+    (label, score), *_ = engine_for(params, "image_labels").labels(decoded(media, 10**8))
+    yield {"colour": label}
+
+FIELDS = pa.schema([("colour", pa.string())])
+COLOUR = Analysis("colour", "1", ("image",), (), FIELDS, run, models={"image_labels": None})
+"""
+
+
+def test_an_analysis_of_a_users_own_takes_a_model(stocked: Lake, tmp_path: Path) -> None:
+    (tmp_path / "colour.py").write_text(OWN)
+    own = str(tmp_path / "colour.py")
+    engines = OneEngine(stocked.job, stocked.engine)
+    with pytest.raises(UsageError, match="colour needs a model for image_labels"):
+        analyze_all(stocked.job, Invocation(json=True), (), engines, modules=[own])
+    added = add(stocked, "image/a", tiny_models.colours(tmp_path / "a"))
+    choose(stocked, f"colour={added['uri']}")
+    analyze_all(stocked.job, Invocation(json=True), (), engines, modules=[own])
+    (row,) = stocked.rows("feature_colour")
+    assert (row["colour"], row["model_hash"]) == ("red", added["model_hash"])
 
 
 def test_models_in_a_bucket(

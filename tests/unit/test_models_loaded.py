@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from lake.analysis.registry import ANALYSES
 from lake.errors import ModelError, UsageError
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Sandbox
+from lake.models import loaded
 from lake.models.base import Model
 from lake.models.device import choose
 from lake.models.loaded import entry_of
@@ -56,6 +59,33 @@ def test_models_are_loaded_once_a_child_and_counted(place: Place, tmp_path: Path
     sandbox.close()
     assert load(sandbox, [entry]) == {vad.uri: 1}
     assert sandbox.children_started == 2
+
+
+def test_analyses_of_one_recording_load_their_common_model_once(place: Place, tmp_path: Path, sandbox: Sandbox) -> None:
+    vad, asr = at(place, tiny_models.silero(tmp_path / "v")), at(place, tiny_models.whisper(tmp_path / "w", seed=1))
+    both = {"vad": entry_of(vad, tmp_path / "v", "cpu"), "asr": entry_of(asr, tmp_path / "w", "cpu")}
+    shared = call("speech", {**ANALYSES["speech"].params, "models": both}, TALK)
+    shared.args["analyses"]["transcript"] = {**ANALYSES["transcript"].params, "models": both}
+    for _ in range(5):  # fresh children: the analyses, in threads, are the first to ask
+        (outcome,) = sandbox.map([shared])
+        assert outcome.value["speech"]["rows"] and outcome.value["transcript"]["rows"]
+        assert load(sandbox, list(both.values())) == {vad.uri: 1, asr.uri: 1}
+        sandbox.close()
+
+
+def test_threads_that_ask_at_once_load_a_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def slow(entry: dict[str, str]) -> object:
+        started.append(entry["uri"])
+        time.sleep(0.1)
+        return object()
+
+    monkeypatch.setattr(loaded, "_load", slow)
+    entry = {"uri": "path:/slow", "format": "onnx", "folder": "/slow", "model_hash": "00", "device": "cpu"}
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(loaded.engine, [entry] * 4))
+    assert started == ["path:/slow"] and len(set(map(id, found))) == 1 and loaded.LOADS["path:/slow"] == 1
 
 
 def test_a_child_that_was_replaced_loads_the_model_again(place: Place, tmp_path: Path, sandbox: Sandbox) -> None:
