@@ -44,7 +44,8 @@ def command(invocation: Invocation, dry_run: bool, job: str, arguments: tuple[st
     words = _job_line(job, arguments)
     settings = load_settings(invocation.root, invocation.profile)
     is_verb = not job.endswith(".py")
-    submission = make_submission(settings, (["--json"] if invocation.json and is_verb else []) + words)
+    job_line = [job, "--json", *arguments] if invocation.json and is_verb else words
+    submission = make_submission(settings, job_line, make=not dry_run)
     if dry_run:
         document = {"command": submission.command, "environment": submission.environment}
         if not invocation.emit(document):
@@ -66,8 +67,8 @@ def _job_line(job: str, arguments: tuple[str, ...]) -> list[str]:
     return [job, *arguments]
 
 
-def make_submission(settings: Settings, job: list[str]) -> Submission:
-    """The submission of a job, with the files it sends along made where they are missing."""
+def make_submission(settings: Settings, job: list[str], *, make: bool) -> Submission:
+    """The submission of a job; ``make`` the files it sends along where they are missing, or only name them."""
     from lake.cluster.code import code_zip
     from lake.cluster.packing import conf_archive, environment_archive
     from lake.cluster.resources import manager_of
@@ -78,11 +79,11 @@ def make_submission(settings: Settings, job: list[str]) -> Submission:
     in_cluster, is_local = spark.deploy_mode == "cluster", manager_of(spark.master) == "local"
     shipment = Shipment(
         launcher=Path(__file__).with_name("driver.py"),
-        code=code_zip(cache / "code") if spark.ship_code and not is_local else None,
-        environment=environment_archive(spark.environment, cache / "environments")
+        code=code_zip(cache / "code", make=make) if spark.ship_code and not is_local else None,
+        environment=environment_archive(spark.environment, cache / "environments", make=make)
         if spark.environment and not is_local
         else None,
-        conf=conf_archive(settings.conf_dir, cache / "code") if in_cluster else None,
+        conf=conf_archive(settings.conf_dir, cache / "code", make=make) if in_cluster else None,
     )
     conf = spark_conf(settings, s3=settings.is_s3)
     require_safe_conf(conf)

@@ -62,14 +62,14 @@ def code_hash(files: Mapping[str, bytes]) -> str:
     return whole.hexdigest()
 
 
-def code_zip(folder: Path) -> Path:
+def code_zip(folder: Path, *, make: bool = True) -> Path:
     """The zip of this process's code below a folder, written when it is not there. Runs on the driver.
 
     Its name carries the hash, so a changed file is another zip and no executor takes an old one for it.
     """
     files = code_files()
     path = folder / zip_name(files)
-    if not path.exists():
+    if make and not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_zip(path, files)
     return path

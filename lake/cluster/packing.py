@@ -17,7 +17,9 @@ LEFT_OUT = ("__pycache__", "pyspark/jars", "pyspark/examples", "include", "share
 """Parts of paths that executors do without: Spark's own JARs they have, the rest is for people and compilers."""
 
 
-def environment_archive(named: str, folder: Path, prefix: str = sys.prefix, base: str = sys.base_prefix) -> Path:
+def environment_archive(
+    named: str, folder: Path, prefix: str = sys.prefix, base: str = sys.base_prefix, *, make: bool = True
+) -> Path:
     """The archive of packages a profile names: a ``.tar.gz`` of one's own, or this virtual environment as it is now.
 
     A virtual environment names its Python by path: the nodes need the same Python there. An archive of conda-pack
@@ -33,7 +35,7 @@ def environment_archive(named: str, folder: Path, prefix: str = sys.prefix, base
     if prefix == base:
         raise UsageError(f"spark.environment packed: {prefix} is no virtual environment; name a .tar.gz")
     path = folder / f"environment-{_installed()}.tar.gz"
-    if not path.exists():
+    if make and not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         print(f"lake: packing {prefix} for the executors, once for these packages", file=sys.stderr, flush=True)
         pack_environment(Path(prefix), path)
@@ -66,12 +68,12 @@ def _kept(prefix: Path) -> Iterable[Path]:
             yield path
 
 
-def conf_archive(conf_dir: Path, folder: Path) -> Path:
+def conf_archive(conf_dir: Path, folder: Path, *, make: bool = True) -> Path:
     """The folder of settings as a zip, for a driver in the cluster; it holds no secrets (``lake.settings``)."""
     paths = sorted(path for path in conf_dir.rglob("*.yaml") if path.is_file())
     files = {path.relative_to(conf_dir).as_posix(): path.read_bytes() for path in paths}
     path = folder / f"conf-{code_hash(files)[:16]}.zip"
-    if not path.exists():
+    if make and not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_zip(path, files)
     return path
