@@ -68,9 +68,11 @@ def submission(
     """
     manager, in_cluster = manager_of(settings.spark.master), settings.spark.deploy_mode == "cluster"
     _refuse_impossible(settings, manager, environ)
-    variables = _variables(settings, in_cluster)
+    variables, of_submit = _variables(settings, in_cluster), {"SPARK_HOME": spark_home, "PYTHONSAFEPATH": "1"}
     conf = dict(conf)
     if in_cluster:
+        # spark-submit itself uploads to the store, and has no class of it otherwise.
+        of_submit["SPARK_DIST_CLASSPATH"] = conf.get("spark.driver.extraClassPath", "")
         conf = {key: value for key, value in conf.items() if key not in OF_THIS_MACHINE}
         conf |= _in_cluster(settings, manager, variables)
     archives = ((shipment.environment, ENVIRONMENT), (shipment.conf, CONF))
@@ -87,7 +89,7 @@ def submission(
     command += [word for key, value in sorted(conf.items()) for word in ("--conf", f"{key}={value}")]
     return Submission(
         [*command, str(shipment.launcher), *(_as_seen_there(job) if in_cluster else job)],
-        variables | {"SPARK_HOME": spark_home, "PYTHONSAFEPATH": "1"},
+        variables | of_submit,
         _keys(settings),
     )
 

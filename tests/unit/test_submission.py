@@ -92,6 +92,7 @@ def test_a_driver_in_the_cluster_gets_what_it_has_not(master: str, prefix: str) 
     conf = conf_of(found.command)
     assert conf[prefix + "LAKE_ROOT"] == "s3://bucket/city"
     assert conf[prefix + "LAKE_CONF"] == "lake-conf"
+    assert found.environment["SPARK_DIST_CLASSPATH"] == "/cache/a.jar"
     assert not {"spark.driver.extraClassPath", "spark.driver.extraJavaOptions"} & set(conf)
     assert not [value for value in conf.values() if value.startswith(("/here", "/cache"))]
     assert found.command[found.command.index("--files") + 1] == "/here/my report.py"
