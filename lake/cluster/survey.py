@@ -82,18 +82,27 @@ def _given_up_after(spark: SparkSession, patience_s: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _round(spark: SparkSession) -> list[Answer]:
+@contextmanager
+def by_value() -> Iterator[None]:
+    """Functions of ``lake.cluster`` are pickled whole meanwhile.
+
+    By reference, an executor would ask its own lake whether it is the right one, and one without any could not answer.
+    """
     from pyspark import cloudpickle
 
-    tasks = TASKS_PER_SLOT * spark.sparkContext.defaultParallelism
-    # By reference the executor's own lake would be asked, or none be found.
     cloudpickle.register_pickle_by_value(lake.cluster)  # type: ignore[no-untyped-call]
     try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(lake.cluster)  # type: ignore[no-untyped-call]
+
+
+def _round(spark: SparkSession) -> list[Answer]:
+    tasks = TASKS_PER_SLOT * spark.sparkContext.defaultParallelism
+    with by_value():
         asked_at_s = time.time()
         rows = spark.range(0, tasks, numPartitions=tasks).mapInArrow(_ask, "answer string").toArrow()
         answered_at_s = time.time()
-    finally:
-        cloudpickle.unregister_pickle_by_value(lake.cluster)  # type: ignore[no-untyped-call]
     return [
         Answer(said["executor"], said["facts"], said["clock_s"] - answered_at_s, said["clock_s"] - asked_at_s)
         for said in map(json.loads, rows.column("answer").to_pylist())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyspark import cloudpickle
 
 from jobs.driver import progress_line
 from lake.cluster.agreement import Answer, compare, merged
@@ -19,6 +22,7 @@ from lake.cluster.facts import LOOKS, MISSING, facts
 from lake.cluster.following import Followed, exit_status, follow
 from lake.cluster.packing import conf_archive, environment_archive, pack_environment
 from lake.cluster.submission import Submission
+from lake.cluster.survey import by_value
 from lake.errors import UsageError
 from tests.support.lakes import ROOT
 
@@ -120,6 +124,30 @@ def test_facts_of_this_process_are_all_there() -> None:
 def test_a_fact_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     assert facts()["opencv"].startswith(f"{MISSING}ModuleNotFoundError")
+
+
+def test_an_executor_without_the_lake_can_still_answer(tmp_path: Path) -> None:
+    """Its Python has pyspark alone, as the functions travel by value."""
+    for module in ("pyspark", "py4j"):
+        found = importlib.util.find_spec(module)
+        assert found is not None and found.origin is not None
+        (tmp_path / module).symlink_to(Path(found.origin).parent)
+    with by_value():
+        (tmp_path / "pickled").write_bytes(cloudpickle.dumps(facts))
+    program = "import json, pickle; print(json.dumps(pickle.load(open('pickled', 'rb'))()))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert answers["python"] == sys.version.split()[0]
+    lacking = {name for name, value in answers.items() if value.startswith(MISSING)}
+    assert lacking == {"code", "pyarrow", "opencv", "ffmpeg", "models"}
 
 
 def test_equal_executors_are_all_right() -> None:
