@@ -47,8 +47,9 @@ def examine_cluster(settings: Settings, patience_s: float = PATIENCE_S) -> list[
         finally:
             spark.stop()
     except Exception as error:  # a finding, as with every check
-        said = " ".join(str(error).split())[:300]
-        return [Check("cluster executors", False, f"{settings.spark.master} ran no task: {said}")]
+        said = " ".join(str(error).split())[:200]
+        detail = f"{settings.spark.master} ran no task: is its master there, and are cores and memory free? {said}"
+        return [Check("cluster executors", False, detail)]
     return compare(facts(), answers, alive, settings.spark.resources.executors)
 
 

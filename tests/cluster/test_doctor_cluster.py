@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,30 @@ def test_executors_with_the_drivers_code_are_as_the_driver(
     assert checks["cluster code"]["detail"] == f"{code_hash(code_files())[:16]}, as the driver"
     assert re.match(r"17\.|21\.", checks["cluster java"]["detail"])
     assert "libavcodec" in checks["cluster ffmpeg"]["detail"]
+
+
+@pytest.mark.full
+def test_a_cluster_that_gives_no_executor_is_a_finding(cluster: Cluster, tmp_path: Path) -> None:
+    """More memory is asked for than any worker has: the job would wait for ever."""
+    settings = yaml.safe_load((cluster.conf() / "lake.yaml").read_text())
+    settings["spark"]["conf"] |= {"spark.executor.memory": "100g"}
+    settings["spark"] |= {"master": cluster.master}
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "greedy.yaml").write_text(yaml.safe_dump(settings))
+    program = (
+        "from lake.cluster.survey import examine_cluster\n"
+        "from lake.settings import load_settings\n"
+        f"for check in examine_cluster(load_settings({str(tmp_path)!r}, 'greedy'), 20.0): print(check)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "LAKE_CONF": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=200,
+    )
+    assert re.fullmatch(r"Check\(name='cluster executors', ok=False, detail='spark://.* ran no task: .*\n", done.stdout)
 
 
 def test_a_machine_that_differs_is_named(cluster: Cluster, tmp_path: Path, local_engine: Engine) -> None:
