@@ -59,6 +59,7 @@ def doctor(lake: Lake, cluster: Cluster, profile: Path, status: int, **spark: An
     return {c["name"]: c for c in json.loads(out)["checks"] if c["name"].startswith("cluster ")}
 
 
+@pytest.mark.full
 def test_executors_with_the_drivers_code_are_as_the_driver(
     cluster: Cluster, tmp_path: Path, local_engine: Engine
 ) -> None:
