@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lake.cluster.code import code_zip
+from lake.cluster.packing import environment_archive
 from lake.cluster.resources import manager_of, resource_conf
-from lake.cluster.submission import image_conf, worker_python
+from lake.cluster.submission import ENVIRONMENT, image_conf, worker_python
 from lake.errors import PolicyRefused
 from lake.jvm.archive import archive_option
 from lake.jvm.resolve import jars
@@ -91,7 +92,12 @@ def was_submitted() -> bool:
 def _start_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
     """All that a JVM of this process is started with."""
     conf = {"spark.master": settings.spark.master, **spark_conf(settings, s3=s3)}
-    if manager_of(settings.spark.master) != "local" and settings.spark.ship_code:
+    if manager_of(settings.spark.master) == "local":
+        return conf
+    if settings.spark.environment:
+        archive = environment_archive(settings.spark.environment, settings.cache_dir / "environments")
+        conf["spark.archives"] = f"{archive}#{ENVIRONMENT}"
+    if settings.spark.ship_code:
         shipped = [str(code_zip(settings.cache_dir / "code")), conf.get("spark.submit.pyFiles", "")]
         conf["spark.submit.pyFiles"] = ",".join(path for path in shipped if path)
     return conf

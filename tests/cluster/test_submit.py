@@ -20,7 +20,7 @@ import yaml
 from lake.cluster.code import code_files, code_hash
 from lake.engine import Engine
 from tests.support.cluster import Cluster
-from tests.support.lakes import Lake, command, new_lake
+from tests.support.lakes import ROOT, Lake, command, new_lake
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -121,8 +121,10 @@ def test_a_script_sees_the_lake_everywhere(cluster: Cluster, empty: Lake, script
 
 
 @pytest.mark.full
-def test_packages_come_by_an_archive(cluster: Cluster, empty: Lake, script: Path, tmp_path: Path) -> None:
-    """A virtual environment is packed, unpacked beside each executor, and its Python runs the tasks."""
+@pytest.mark.parametrize("way", ["submit", "session"])
+def test_packages_come_by_an_archive(cluster: Cluster, empty: Lake, script: Path, tmp_path: Path, way: str) -> None:
+    """A virtual environment is packed, unpacked beside each executor, and its Python runs the tasks: of a job that is
+    submitted, and of a session that a process here starts."""
     from lake.cluster.packing import pack_environment
 
     made = tmp_path / "venv"
@@ -142,7 +144,17 @@ def test_packages_come_by_an_archive(cluster: Cluster, empty: Lake, script: Path
     settings = yaml.safe_load((cluster.conf() / "lake.yaml").read_text())
     settings["spark"] |= {"master": cluster.master, "environment": str(archive)}
     (conf / "profiles" / "packed.yaml").write_text(yaml.safe_dump(settings))
-    process = command(empty, "submit", str(script), "--profile", "packed", LAKE_CONF=str(conf))
+    if way == "submit":
+        process = command(empty, "submit", str(script), "--profile", "packed", LAKE_CONF=str(conf))
+    else:
+        process = subprocess.Popen(
+            [sys.executable, str(script)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "LAKE_CONF": str(conf), "LAKE_PROFILE": "packed"},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     answers = [json.loads(line) for line in done(process, 7)[0].splitlines()]
     for answer in answers:
         assert answer["python"].endswith("/environment/bin/python")
