@@ -36,6 +36,7 @@ VERBS = {
     "store": "jobs.store",
     "maintain": "jobs.maintain",
     "demo": "jobs.demo",
+    "submit": "jobs.submit",
 }
 """Verb to module; each module has one click command named ``command``."""
 

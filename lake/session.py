@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lake.cluster.code import code_zip
+from lake.cluster.packing import environment_archive
+from lake.cluster.resources import manager_of, resource_conf
+from lake.cluster.submission import ENVIRONMENT, image_conf, worker_python
 from lake.errors import PolicyRefused
 from lake.jvm.archive import archive_option
 from lake.jvm.resolve import jars
@@ -56,16 +60,18 @@ def build_session(settings: Settings, app_name: str, *, s3: bool | None = None, 
     """
     from pyspark.sql import SparkSession
 
-    conf = spark_conf(settings, s3=settings.is_s3 if s3 is None else s3)
-    require_safe_conf(conf)
+    conf = {} if was_submitted() else _start_conf(settings, s3=settings.is_s3 if s3 is None else s3)
+    if conf:
+        require_safe_conf(conf)
     if settings.is_s3 and writes:
         require_safe_commits(open_store(settings.root, settings.s3))
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    if conf:
+        os.environ["PYSPARK_PYTHON"], os.environ["PYSPARK_DRIVER_PYTHON"] = conf["spark.pyspark.python"], sys.executable
     os.environ.setdefault("PYTHONSAFEPATH", "1")
-    builder = SparkSession.builder.appName(app_name).master(settings.spark.master)
+    builder = SparkSession.builder.appName(app_name)
     for key, value in conf.items():
         builder = builder.config(key, value)
-    _start_jvm({**conf, "spark.master": settings.spark.master})
+    _start_jvm(conf)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     try:
@@ -76,6 +82,25 @@ def build_session(settings: Settings, app_name: str, *, s3: bool | None = None, 
         raise
     _give_keys(session, settings)
     return session
+
+
+def was_submitted() -> bool:
+    """Whether ``spark-submit`` started this driver: its JVM runs already, with all of its settings."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _start_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
+    """All that a JVM of this process is started with."""
+    conf = {"spark.master": settings.spark.master, **spark_conf(settings, s3=s3)}
+    if manager_of(settings.spark.master) == "local":
+        return conf
+    if settings.spark.environment:
+        archive = environment_archive(settings.spark.environment, settings.cache_dir / "environments")
+        conf["spark.archives"] = f"{archive}#{ENVIRONMENT}"
+    if settings.spark.ship_code:
+        shipped = [str(code_zip(settings.cache_dir / "code")), conf.get("spark.submit.pyFiles", "")]
+        conf["spark.submit.pyFiles"] = ",".join(path for path in shipped if path)
+    return conf
 
 
 def _start_jvm(conf: Mapping[str, str]) -> None:
@@ -155,6 +180,7 @@ def spark_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
     What would lose commits is refused where it is used, not here: ``unsafe_commits``.
     """
     paths = [str(path) for path in jars(settings.cache_dir, s3)] + [str(STORE_JAR)]
+    manager = manager_of(settings.spark.master)
     conf = {
         "spark.jars": ",".join(paths),
         "spark.driver.extraClassPath": os.pathsep.join(paths),
@@ -162,8 +188,8 @@ def spark_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
         "spark.driver.extraJavaOptions": _java_options(settings, paths),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.driver.host": "127.0.0.1" if settings.spark.master.startswith("local") else "",
-        "spark.driver.bindAddress": "127.0.0.1" if settings.spark.master.startswith("local") else "",
+        "spark.driver.host": "127.0.0.1" if manager == "local" else "",
+        "spark.driver.bindAddress": "127.0.0.1" if manager == "local" else "",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
         "spark.sql.adaptive.enabled": "true",
@@ -176,12 +202,19 @@ def spark_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
         "spark.databricks.delta.checkLatestSchemaOnRead": "false",
         "spark.sql.warehouse.dir": str(settings.cache_dir / "warehouse"),
         "spark.sql.catalogImplementation": "in-memory",
+        "spark.pyspark.driver.python": sys.executable,
+        "spark.pyspark.python": worker_python(settings, sys.executable),
     }
-    conf |= COMMITS
+    conf |= COMMITS | resource_conf(manager, settings.spark.resources) | image_conf(manager, settings.spark.image)
     conf |= {f"spark.executorEnv.{name}": value for name, value in ONE_THREAD.items()}
     if s3:
         conf |= _s3a(settings)
     return {key: value for key, value in (conf | settings.spark.conf).items() if value != ""}
+
+
+def executor_count(session: SparkSession) -> int:
+    """Executors that are registered now; on a local master, none beside the driver."""
+    return int(session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1
 
 
 def _give_keys(session: SparkSession, settings: Settings) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from lake.cluster.resources import Resources
 from lake.errors import SettingsError
 from lake.media.limits import Limits
 
@@ -86,7 +87,21 @@ class SparkSettings(_Frozen):
 
     master: str = "local[*]"
     slots: int | None = None
-    """Tasks that run at once on a cluster: what work is cut for. Null: the cores of this machine."""
+    """Tasks that run at once on a cluster: what work is cut for. Null: as ``resources`` say, else the cores here."""
+    resources: Resources = Field(default_factory=Resources)
+    deploy_mode: Literal["client", "cluster"] = "client"
+    """Where ``lake submit`` has the driver run: on this machine, or (YARN, Kubernetes) in the cluster."""
+    ship_code: bool = True
+    """Send the code to executors as a zip. False: they have it installed, and ``lake doctor --cluster`` compares."""
+    environment: str | None = None
+    """Packages of the executors: null, installed there; ``packed``, the virtual environment of this command; else the
+    ``.tar.gz`` of an environment."""
+    image: str | None = None
+    """Container image of driver and executors, on YARN and Kubernetes."""
+    python: str | None = None
+    """Python of the executors. Null: of ``environment``, ``python3`` in an ``image``, else where it is here."""
+    keys_from: str | None = None
+    """Kubernetes: the Secret that has ``AWS_ACCESS_KEY_ID`` and the other key, for a driver in the cluster."""
     driver_memory: str = "2g"
     shuffle_partitions: int = 4
     short_jobs: bool = True

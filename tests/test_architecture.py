@@ -19,6 +19,8 @@ MAY_USE_SPARK = (
     "lake/session.py",
     "lake/engine/spark.py",
     "lake/catalog/",
+    "lake/cluster/facts.py",
+    "lake/cluster/survey.py",
     "lake/jvm/",
     "lake/library/build.py",
     "lake/library/compare.py",
