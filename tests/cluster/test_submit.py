@@ -87,6 +87,16 @@ def done(process: subprocess.Popen[str], status: int) -> tuple[str, str]:
     return out, said
 
 
+def ended(cluster: Cluster, application_id: str) -> str:
+    """How the master says that an application ended: it hears of it a moment after the driver is gone."""
+    for _ in range(100):
+        state = cluster.applications().get(application_id, "RUNNING")
+        if state != "RUNNING":
+            break
+        time.sleep(0.2)
+    return state
+
+
 def test_a_verb_runs_there_and_ends_as_it_does(cluster: Cluster, empty: Lake, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(5):
@@ -100,7 +110,7 @@ def test_a_verb_runs_there_and_ends_as_it_does(cluster: Cluster, empty: Lake, tm
     assert (document["job"], document["arguments"]) == ("ingest", [str(tmp_path / "in"), "--strict"])
     assert (document["result"]["landed"], document["result"]["quarantined"]) == (5, 1)
     assert document["result"]["engine"] == "spark"
-    assert cluster.applications()[document["application_id"]] == "FINISHED"
+    assert ended(cluster, document["application_id"]) == "FINISHED"
     assert f"lake: application {document['application_id']} on {cluster.master}" in said
     states = [row["state"] for row in empty.rows("runs") if row["run_id"] == document["result"]["run_id"]]
     assert sorted(states) == ["done", "running"]
