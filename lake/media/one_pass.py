@@ -55,11 +55,12 @@ class OnePass:
         self._undecided = readers
         self._begun = False
         self._boxes: dict[Reading, _Box] = {}
-        self._decided: set[int] = set()
+        self._decided: set[threading.Thread] = set()
+        """The threads themselves: the number of one that has ended is given to the next."""
 
     def join(self, reading: Reading) -> Iterator[Any] | None:
         """What the decode gives a reading; None where it is too late to ask, or asked before, by this thread."""
-        me = threading.get_ident()
+        me = threading.current_thread()
         with self._changed:
             if self._begun or me in self._decided:
                 return None
@@ -71,12 +72,12 @@ class OnePass:
 
     def leave(self) -> None:
         """This thread reads nothing any more."""
-        me = threading.get_ident()
+        me = threading.current_thread()
         with self._changed:
             if me not in self._decided:
                 self._decided.add(me)
                 self._undecided -= 1
-            boxes = [box for box in self._boxes.values() if box.owner == me]
+            boxes = [box for box in self._boxes.values() if box.owner is me]
             self._changed.notify_all()
         for box in boxes:
             box.close()
@@ -108,7 +109,7 @@ class OnePass:
 class _Box:
     """A few items on their way from the decode to one reader."""
 
-    def __init__(self, owner: int) -> None:
+    def __init__(self, owner: threading.Thread) -> None:
         self.owner = owner
         self.closed = False
         self._ended = False

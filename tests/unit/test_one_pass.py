@@ -143,6 +143,15 @@ def test_one_that_fails_or_stops_early_costs_the_others_nothing() -> None:
     assert found == {"stops": "stopped", "raises": "not this one", "reads nothing": "done", "counts": 150}
 
 
+def test_a_reader_that_starts_when_another_has_ended_is_not_taken_for_it() -> None:
+    """The number of a thread is given anew at once: taken for its name, the decode waited for ever."""
+    sound = wav(tone(0.1, 300.0, 0.4, RATE_HZ))
+    jobs: dict[str, Callable[[Media], Any]] = {str(number): lambda shared: "done" for number in range(20)}
+    jobs["reads"] = lambda shared: sum(len(block) for block in audio_blocks(shared))
+    for _ in range(20):
+        assert together(media(sound, "audio/x-wav"), jobs)["reads"] == 1600
+
+
 def test_one_that_reads_two_streams_in_step_or_in_turn_gets_both() -> None:
     def in_step(shared: Media) -> int:
         return len(list(zip(iter_video_frames(shared), audio_blocks(shared, 16_000, block_s=0.02), strict=False)))
