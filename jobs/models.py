@@ -110,21 +110,13 @@ def add_model(
 ) -> dict[str, Any]:
     """Look at a model, load it once in a child, register it as a recorded run; return the verb's document."""
     from jobs.context import recorded, utc_now
-    from lake.models.base import to_plain
     from lake.models.registry import add as register
-    from lake.models.registry import examined
+    from lake.models.registry import examined, facts_of
 
     started = utc_now()
     model = examined(name, folder)
     require_loadable(job, model, folder)
-    facts = {
-        "task": model.task,
-        "format": model.format,
-        "licence": licence,
-        "model_hash": model.model_hash,
-        "size_bytes": sum(file.size_bytes for file in model.files),
-        "files": to_plain(model.files),
-    }
+    facts = facts_of(model, licence)
     if dry_run:
         return {"run_id": None, "uri": model.uri, "name": name, "version": None, "added": False, **facts}
     with recorded(job, invocation, "models add", exclusive=[f"model {name}"]) as run:

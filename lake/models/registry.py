@@ -56,6 +56,18 @@ def examined(name: str, folder: Path) -> Model:
     return Model(f"lake:{wanted.name}", task, form, str(folder), files)
 
 
+def facts_of(model: Model, licence: str) -> Row:
+    """What the registry says of a model, but for its name, version and time."""
+    return {
+        "task": model.task,
+        "format": model.format,
+        "licence": licence,
+        "model_hash": model.model_hash,
+        "size_bytes": sum(file.size_bytes for file in model.files),
+        "files": to_plain(model.files),
+    }
+
+
 def add(
     store: ObjectStore,
     tables: Tables,
@@ -78,15 +90,7 @@ def add(
     for row in rows:
         if row["model_hash"] == model.model_hash and row["licence"] == licence:
             return Added(name, row["version"], of_row(row), new=False)
-    facts = {
-        "name": name,
-        "task": model.task,
-        "format": model.format,
-        "licence": licence,
-        "model_hash": model.model_hash,
-        "size_bytes": sum(file.size_bytes for file in model.files),
-        "files": to_plain(model.files),
-    }
+    facts = {"name": name, **facts_of(model, licence)}
     version = _claim(store, name, max((row["version"] for row in rows), default=0) + 1, facts)
     _upload(store, folder_of(name, version), model, scratch)
     row = {**facts, "version": version, "added_at_utc": now, "run_id": run_id}
