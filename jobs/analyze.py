@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli import EXIT_RECORDS_FAILED, Invocation, Verb
+from jobs.cli import EXIT_RECORDS_FAILED, Invocation, Verb, own_analyses
 
 if TYPE_CHECKING:
     from jobs.context import Engines, Job
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "local", "spark"]),
     help="Where it runs; auto is Spark on a cluster, else processes here.",
 )
-@click.option(
-    "--module",
-    "modules",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False),
-    help="A Python file with analyses of your own; without NAMES these are run.",
-)
+@own_analyses("A Python file with analyses of your own; without NAMES these are run.")
 @click.option("--model", "models", metavar="ANALYSIS=URI", multiple=True, help="Model for an analysis; repeatable.")
 @click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), help="On what models compute; default: cpu.")
 @click.option("--strict", is_flag=True, help="Exit 5 when some recordings failed.")

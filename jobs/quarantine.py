@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli import Invocation, VerbGroup
+from jobs.cli import Invocation, VerbGroup, own_analyses
 
 if TYPE_CHECKING:
     from jobs.context import Engines, Job
@@ -70,13 +70,7 @@ def show(invocation: Invocation, name: str) -> None:
 @command.command()
 @click.option("--stage", type=click.Choice(["ingest", "analyze"]), help="Failures of one stage only.")
 @click.option("--analysis", metavar="NAME", help="Failures of one analysis only.")
-@click.option(
-    "--module",
-    "modules",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False),
-    help="A Python file with analyses of your own: their failures are tried again too.",
-)
+@own_analyses("A Python file with analyses of your own: their failures are tried again too.")
 @click.option("--engine", type=click.Choice(["auto", "local", "spark"]), help="Where it runs.")
 @click.option("--dry-run", is_flag=True, help="Count what would be tried.")
 @click.pass_obj
