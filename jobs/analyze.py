@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli import EXIT_RECORDS_FAILED, Invocation, Verb
+from jobs.cli import EXIT_RECORDS_FAILED, Invocation, Verb, own_analyses
 
 if TYPE_CHECKING:
     from jobs.context import Engines, Job
@@ -21,24 +22,39 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "local", "spark"]),
     help="Where it runs; auto is Spark on a cluster, else processes here.",
 )
+@own_analyses("A Python file with analyses of your own; without NAMES these are run.")
+@click.option("--model", "models", metavar="ANALYSIS=URI", multiple=True, help="Model for an analysis; repeatable.")
+@click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), help="On what models compute; default: cpu.")
 @click.option("--strict", is_flag=True, help="Exit 5 when some recordings failed.")
 @click.option("--dry-run", is_flag=True, help="Count what would be analysed.")
 @click.pass_obj
-def command(invocation: Invocation, names: tuple[str, ...], engine: str | None, strict: bool, dry_run: bool) -> int:
+def command(
+    invocation: Invocation,
+    names: tuple[str, ...],
+    engine: str | None,
+    modules: tuple[str, ...],
+    models: tuple[str, ...],
+    device: str | None,
+    strict: bool,
+    dry_run: bool,
+) -> int:
     """Run all (or the named) analyses on every recording that lacks their result.
 
     \b
     lake analyze
     lake analyze speech loudness
+    lake analyze --module my_analysis.py
+    lake analyze transcript --model transcript=lake:asr/whisper-small@3
     """
     from jobs.context import Engines, open_job
+    from jobs.models import with_choice
 
-    job = open_job(invocation)
+    job = with_choice(open_job(invocation), models, device)
     if dry_run:
-        document = _dry_run(job, names)
+        document = _dry_run(job, names, modules)
     else:
         with Engines(job.settings, engine, "lake analyze") as engines:
-            document = analyze_all(job, invocation, names, engines)
+            document = analyze_all(job, invocation, names, engines, modules=modules)
     if not invocation.emit(document):
         for name, counts in document["analyses"].items():
             click.echo(
@@ -54,23 +70,23 @@ def analyze_all(
     names: Iterable[str],
     engines: Engines,
     retry: Iterable[tuple[str, str]] = (),
+    modules: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Run analyses, recorded as a run, and return the verb's document."""
     import time
 
     from jobs.context import recorded, utc_now
     from jobs.progress import Progress
-    from lake.analysis.registry import ANALYSES
     from lake.analysis.runner import analyze
 
-    names = list(names)
-    exclusive = [f"analysis {name}" for name in names or ANALYSES]
+    plan_for = make_plan(job, names, modules)
+    exclusive = [f"analysis {name}" for name in plan_for("").context.analyses]
     started = time.monotonic()
     with (
         Progress("analyze", unit="results", quiet=invocation.json) as progress,
         recorded(job, invocation, "analyze", exclusive=exclusive) as run,
     ):
-        plan = make_plan(job, names, run.run_id)
+        plan = plan_for(run.run_id)
         report = analyze(
             plan,
             engines.started,
@@ -98,37 +114,47 @@ def analyze_all(
     }
 
 
-def make_plan(job: Job, names: Iterable[str], run_id: str) -> AnalyzePlan:
-    """The run's values from settings, registry and the command line."""
+def make_plan(job: Job, names: Iterable[str], modules: Iterable[str] = ()) -> Callable[[str], AnalyzePlan]:
+    """The values of a run, by its id, from settings, registry, users' files and the command line."""
+    from jobs.models import resolver
+    from lake.analysis.models import Node, choose_models
     from lake.analysis.registry import ANALYSES
     from lake.analysis.runner import AnalyzePlan
+    from lake.analysis.user_module import chosen, read_module, travelling
     from lake.analysis.worker import AnalysisContext
-    from lake.errors import UsageError
 
-    wanted = list(names) or list(ANALYSES)
-    for name in wanted:
-        if name not in ANALYSES:
-            raise UsageError(f"no analysis {name!r}: known are {', '.join(ANALYSES)}")
-    analyses = {name: ANALYSES[name] for name in wanted}
+    names = list(names)
+    analyses, files = chosen(ANALYSES, [read_module(path) for path in modules], names)
+    analyses = choose_models(
+        analyses, job.settings.analysis.models, resolver(job), [*ANALYSES, *files], all_of_them=not names and not files
+    )
     settings = job.settings
     context = AnalysisContext(
         store=job.store,
-        analyses=analyses,
+        analyses={name: travelling(each) if name in files else each for name, each in analyses.items()},
         keys={name: analysis.key() for name, analysis in analyses.items()},
         folders={name: job.tables.folder(analysis.table) for name, analysis in analyses.items()},
-        run_id=run_id,
+        run_id="",
         limits=settings.limits,
         max_in_memory_bytes=settings.ingest.max_blob_bytes,
         staging_dir=job.staging_dir,
+        modules=files,
+        node=Node(str(settings.cache_dir), settings.analysis.device),
     )
-    return AnalyzePlan(context, job.tables, settings.analysis.wave_max_recordings, settings.analysis.wave_max_bytes)
+    most = settings.analysis
+    return lambda run_id: AnalyzePlan(
+        replace(context, run_id=run_id),
+        tuple(analyses.values()),
+        job.tables,
+        most.wave_max_recordings,
+        most.wave_max_bytes,
+    )
 
 
-def _dry_run(job: Job, names: Iterable[str]) -> dict[str, Any]:
+def _dry_run(job: Job, names: Iterable[str], modules: Iterable[str] = ()) -> dict[str, Any]:
     from lake.analysis.plan import Planner
 
-    plan = make_plan(job, names, "dry-run")
-    planner = Planner(job.tables, list(plan.context.analyses.values()))
+    planner = Planner(job.tables, make_plan(job, names, modules)("").analyses)
     backlog = planner.backlog()
     planner.close()
     return {

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ VERBS = {
     "doctor": "jobs.doctor",
     "ingest": "jobs.ingest",
     "analyze": "jobs.analyze",
+    "models": "jobs.models",
     "library": "jobs.library",
     "sql": "jobs.sql",
     "cat": "jobs.cat",
@@ -36,6 +38,7 @@ VERBS = {
     "maintain": "jobs.maintain",
     "engine": "jobs.engine",
     "demo": "jobs.demo",
+    "submit": "jobs.submit",
 }
 """Verb to module; each module has one click command named ``command``."""
 
@@ -104,6 +107,12 @@ class _Named(click.Group):
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise click.UsageError(f"no verb {args[0]!r}: {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def own_analyses(help: str) -> Callable[[Any], Any]:
+    """The option ``--module FILE`` of the verbs that know analyses of a user's own."""
+    path = click.Path(exists=True, dir_okay=False)
+    return click.option("--module", "modules", multiple=True, type=path, help=help)
 
 
 class VerbGroup(_Named):

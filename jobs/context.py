@@ -166,7 +166,8 @@ class Engines:
         inside = master[len("local[") : -1] if master.startswith("local[") else ""
         if inside.isdigit():
             return int(inside)
-        return self.settings.spark.slots or self.settings.workers or os.cpu_count() or 1
+        spark = self.settings.spark
+        return spark.slots or spark.resources.slots or self.settings.workers or os.cpu_count() or 1
 
     def __enter__(self) -> Engines:
         return self

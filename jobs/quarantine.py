@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli import Invocation, VerbGroup
+from jobs.cli import Invocation, VerbGroup, own_analyses
 
 if TYPE_CHECKING:
     from jobs.context import Engines, Job
@@ -69,10 +70,18 @@ def show(invocation: Invocation, name: str) -> None:
 @command.command()
 @click.option("--stage", type=click.Choice(["ingest", "analyze"]), help="Failures of one stage only.")
 @click.option("--analysis", metavar="NAME", help="Failures of one analysis only.")
+@own_analyses("A Python file with analyses of your own: their failures are tried again too.")
 @click.option("--engine", type=click.Choice(["auto", "local", "spark"]), help="Where it runs.")
 @click.option("--dry-run", is_flag=True, help="Count what would be tried.")
 @click.pass_obj
-def retry(invocation: Invocation, stage: str | None, analysis: str | None, engine: str | None, dry_run: bool) -> None:
+def retry(
+    invocation: Invocation,
+    stage: str | None,
+    analysis: str | None,
+    modules: tuple[str, ...],
+    engine: str | None,
+    dry_run: bool,
+) -> None:
     """Try again what is in quarantine: from the stored bytes, or from the source where there are none.
 
     \b
@@ -80,13 +89,10 @@ def retry(invocation: Invocation, stage: str | None, analysis: str | None, engin
     lake quarantine retry --analysis document_text
     """
     from jobs.context import Engines, open_job
-    from lake.analysis.registry import ANALYSES
 
-    if analysis is not None and analysis not in ANALYSES:
-        raise click.UsageError(f"no analysis {analysis!r}: known are {', '.join(ANALYSES)}")
     job = open_job(invocation)
     with Engines(job.settings, engine, "lake quarantine retry") as engines:
-        document = retry_all(job, invocation, engines, stage, analysis, dry_run=dry_run)
+        document = retry_all(job, invocation, engines, stage, analysis, modules, dry_run=dry_run)
     if not invocation.emit(document):
         mended = f"tried again: {document['mended']:,} mended, {document['failed']:,} failed again"
         click.echo(f"{document['tried']:,} {'would be tried again' if dry_run else mended}")
@@ -100,21 +106,23 @@ def retry_all(
     engines: Engines,
     stage: str | None = None,
     analysis: str | None = None,
+    modules: Sequence[str] = (),
     *,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Try again and return the verb's document."""
     from lake.ingest.retry import open_failures
 
+    names = _names(job, analysis, modules)
     failed = open_failures(job.tables) if stage != "analyze" and analysis is None else []
-    pairs = _failed_analyses(job, analysis) if stage != "ingest" else []
+    pairs = _failed_analyses(job, names) if stage != "ingest" else []
     document: dict[str, Any] = {"tried": len(failed) + len(pairs), "mended": 0, "failed": 0, "sources_lost": []}
     if dry_run:
         return document
     if failed:
         _ingest_again(job, invocation, engines, failed, document)
     if pairs:
-        _analyze_again(job, invocation, engines, pairs, document)
+        _analyze_again(job, invocation, engines, pairs, modules, document)
     return document
 
 
@@ -154,23 +162,39 @@ def _ingest_again(
 
 
 def _analyze_again(
-    job: Job, invocation: Invocation, engines: Engines, pairs: list[tuple[str, str]], document: dict[str, Any]
+    job: Job,
+    invocation: Invocation,
+    engines: Engines,
+    pairs: list[tuple[str, str]],
+    modules: Sequence[str],
+    document: dict[str, Any],
 ) -> None:
     from jobs.analyze import analyze_all
 
-    analyze_all(job, invocation, sorted({name for _, name in pairs}), engines, retry=pairs)
-    again = set(_failed_analyses(job, None)) & set(pairs)
+    names = sorted({name for _, name in pairs})
+    analyze_all(job, invocation, names, engines, retry=pairs, modules=modules)
+    again = set(_failed_analyses(job, names)) & set(pairs)
     document["failed"] += len(again)
     document["mended"] += len(pairs) - len(again)
 
 
-def _failed_analyses(job: Job, analysis: str | None) -> list[tuple[str, str]]:
-    """(sha256, analysis) of what failed and is known to the registry."""
+def _names(job: Job, analysis: str | None, modules: Sequence[str]) -> list[str]:
+    """The analyses whose failures are tried again: the one that is named, else all there are and have their models."""
+    from lake.analysis.models import runnable
     from lake.analysis.registry import ANALYSES
+    from lake.analysis.user_module import chosen, read_module
 
+    files = [read_module(path) for path in modules]
+    if analysis is not None:
+        return list(chosen(ANALYSES, files, [analysis])[0])
+    every = [*ANALYSES.values(), *(chosen(ANALYSES, files, [])[0].values() if files else [])]
+    return [each.name for each in runnable(every, job.settings.analysis.models)]
+
+
+def _failed_analyses(job: Job, names: Sequence[str]) -> list[tuple[str, str]]:
+    """(sha256, analysis) of what failed."""
     rows = quarantined(job, "quarantine_open", "analyze", 10**9)
-    known = [analysis] if analysis else list(ANALYSES)
-    return sorted({(row["sha256"], row["analysis"]) for row in rows if row["analysis"] in known})
+    return sorted({(row["sha256"], row["analysis"]) for row in rows if row["analysis"] in names})
 
 
 def quarantined(job: Job, table: str, stage: str | None, limit: int) -> list[Row]:

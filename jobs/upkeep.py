@@ -17,19 +17,24 @@ Told = Callable[[int, int], None]
 """Told objects and bytes done so far."""
 
 
-def compact_context(job: Job) -> CompactContext:
+def compact_context(job: Job, recompress: bool = False) -> CompactContext:
     """What the tasks that move blobs share."""
     from lake.store.compact import CompactContext
 
     ingest = job.settings.ingest
-    return CompactContext(job.store, ingest.pack_target_bytes, ingest.max_blob_bytes, job.staging_dir)
+    return CompactContext(job.store, ingest.pack_target_bytes, ingest.max_blob_bytes, job.staging_dir, recompress)
 
 
-def compact_store(job: Job, invocation: Invocation, engines: Engines, *, dry_run: bool = False) -> dict[str, Any]:
-    """Compact, recorded as a run unless nothing is to be written, and return the verb's document."""
+def compact_store(
+    job: Job, invocation: Invocation, engines: Engines, *, recompress: bool | None = None, dry_run: bool = False
+) -> dict[str, Any]:
+    """Compact, recorded as a run unless nothing is to be written, and return the verb's document.
+
+    ``recompress`` is None where the settings say whether.
+    """
     from lake.store.compact import compact as compact_packs
 
-    context = compact_context(job)
+    context = compact_context(job, job.settings.store.recompress if recompress is None else recompress)
 
     def work(told: Told, run_id: str) -> Any:
         return compact_packs(

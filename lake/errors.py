@@ -10,6 +10,7 @@
     │   ├── StoreUnavailable      no answer from the endpoint              retryable
     │   └── IntegrityError        the bytes read are not the bytes written
     ├── SourceError               a source of recordings cannot be read at all        exit 1
+    ├── ModelError                a model is absent, altered or cannot be loaded      exit 1
     ├── RecordError               one recording cannot be used: ends in quarantine, never in an exit status
     │   ├── Unreadable            its bytes cannot be had (gone, changed, no permission)
     │   ├── Damaged               its bytes are there but cannot be decoded
@@ -67,6 +68,10 @@ class IntegrityError(StoreError):
 
 
 class SourceError(LakeError):
+    pass
+
+
+class ModelError(LakeError):
     pass
 
 

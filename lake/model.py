@@ -66,6 +66,14 @@ class BlobRef:
     """None in what a FILE reference leads to, which has the sha256 alone."""
     content_type: str
 
+    @property
+    def file_uri(self) -> str:
+        """What a FILE reference says: the key, with the codec as a fragment where the original does not lie there.
+
+        No object has such a name, so who knows nothing of codecs finds nothing, and never other bytes.
+        """
+        return self.pack_uri if self.codec in ("raw", "stored") else f"{self.pack_uri}#{self.codec}"
+
 
 @dataclass(frozen=True)
 class Technical:
@@ -167,6 +175,10 @@ class Media:
     data: bytes | None = None
     path: str | None = None
     technical: Technical = field(default_factory=Technical)
+    threads: int = 1
+    """Cores that its decode may use: more than one where a long recording would leave others idle."""
+    shared: Any = field(default=None, repr=False, compare=False)
+    """The decode that analyses of this recording share (``lake.media.one_pass.OnePass``); None for one alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lake.errors import PolicyRefused
 from lake.session import unsafe_commits
@@ -25,15 +25,13 @@ def connect(url: str) -> Iterator[SparkSession]:
 
     Its commit safety is not known yet: ``require_safe_server``.
     """
-    from pyspark.sql.connect.client.retries import DefaultPolicy
     from pyspark.sql.connect.session import SparkSession
 
     before = os.environ.get(MODE)
     os.environ[MODE] = "1"
     try:
         session = SparkSession.builder.remote(url).create()
-        # Spark's own patience with a server that has died is ten minutes.
-        session.client.set_retry_policies([DefaultPolicy(max_retries=5, max_backoff=2000)])
+        _set_patience(session)
         try:
             yield session  # type: ignore[misc]
         finally:
@@ -43,6 +41,34 @@ def connect(url: str) -> Iterator[SparkSession]:
             del os.environ[MODE]
         else:
             os.environ[MODE] = before
+
+
+def is_remote(spark: SparkSession) -> bool:
+    """Whether a session is a client of a server (Spark Connect)."""
+    return type(spark).__module__.startswith("pyspark.sql.connect.")
+
+
+@contextmanager
+def separate_session(spark: SparkSession) -> Iterator[SparkSession]:
+    """A session on the same engine with views and settings of its own. Runs on the driver."""
+    if not is_remote(spark):
+        yield spark.newSession()
+        return
+    _ = spark.version  # a server makes a session at its first request, and clones none before
+    session = spark.cloneSession()  # type: ignore[attr-defined]
+    session.release_session_on_close = True  # pyspark 4.2.0 forgets it, and fails when the session ends
+    _set_patience(session)
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def _set_patience(session: Any) -> None:
+    """Spark's own patience with a server that has died is ten minutes."""
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+
+    session.client.set_retry_policies([DefaultPolicy(max_retries=5, max_backoff=2000)])
 
 
 def version_of(url: str, timeout_s: float = ANSWER_S) -> str | None:

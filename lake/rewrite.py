@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lake.file_statistics import statistics
+from lake.table_files import new_file
 from lake.tables import ROW_GROUP_ROWS, Tables
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _written(tables: Tables, name: str, rows: pa.Table) -> Any:
 
     path = f"part-{uuid.uuid4().hex}.zstd.parquet"
     filesystem = tables.filesystem(name)
-    with filesystem.open_output_stream(path) as sink:
+    with new_file(filesystem, path) as sink:
         pq.write_table(rows, sink, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
         size = sink.tell()
     return AddAction(path, size, {}, int(time.time() * 1000), True, json.dumps(statistics(rows)))

@@ -102,6 +102,7 @@ QUARANTINE = pa.schema(
         ("attempt", pa.int32()),
         ("run_id", pa.string()),
         ("at_utc", UTC),
+        ("model_hash", pa.string()),
     ]
 )
 """Append-only. A failure that a later attempt mended has a last row with a null ``error_class``."""
@@ -165,6 +166,7 @@ SCRUBS = pa.schema(
         ("key", pa.string()),
         ("size_bytes", pa.int64()),
         ("damages", pa.int32()),
+        ("crc32c", pa.int64()),
         ("at_utc", UTC),
         ("run_id", pa.string()),
     ]
@@ -188,6 +190,22 @@ ERASURES = pa.schema(
 ``rows`` and the table they were in, ``object`` and its key in the store, ``files`` and the table whose older versions
 they were, ``versions`` and the folder whose older object versions they were, and at the end ``done``."""
 
+MODELS = pa.schema(
+    [
+        ("name", pa.string()),
+        ("version", pa.int64()),
+        ("task", pa.string()),
+        ("format", pa.string()),
+        ("licence", pa.string()),
+        ("model_hash", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("files", pa.list_(pa.struct([("path", pa.string()), ("size_bytes", pa.int64()), ("sha256", pa.string())]))),
+        ("added_at_utc", UTC),
+        ("run_id", pa.string()),
+    ]
+)
+"""Append-only: a row for each version of a registered model. Its files lie below ``models/<name>/<version>``."""
+
 BRONZE: dict[str, pa.Schema] = {
     "arrivals": ARRIVALS,
     "blobs": BLOBS,
@@ -198,6 +216,7 @@ BRONZE: dict[str, pa.Schema] = {
     "library_versions": LIBRARY_VERSIONS,
     "scrubs": SCRUBS,
     "erasures": ERASURES,
+    "models": MODELS,
 }
 """Tables that exist from ``init`` on, by name."""
 

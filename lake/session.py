@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lake.cluster.code import code_zip
+from lake.cluster.packing import environment_archive
+from lake.cluster.resources import manager_of, resource_conf
+from lake.cluster.submission import ENVIRONMENT, image_conf, worker_python
 from lake.errors import PolicyRefused
 from lake.jvm.archive import archive_option
 from lake.jvm.resolve import jars
@@ -71,20 +75,22 @@ def build_session(
     """
     from pyspark.sql import SparkSession
 
-    conf = spark_conf(settings, s3=settings.is_s3 if s3 is None else s3)
+    conf = {} if was_submitted() else _start_conf(settings, s3=settings.is_s3 if s3 is None else s3)
     if serve:
         if not os.environ.get(TOKEN):
             raise PolicyRefused(f"a server without a token would run anybody's code: set {TOKEN}")
         conf |= SERVES
-    require_safe_conf(conf)
+    if conf:
+        require_safe_conf(conf)
     if settings.is_s3 and writes:
         require_safe_commits(open_store(settings.root, settings.s3))
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    if conf:
+        os.environ["PYSPARK_PYTHON"], os.environ["PYSPARK_DRIVER_PYTHON"] = conf["spark.pyspark.python"], sys.executable
     os.environ.setdefault("PYTHONSAFEPATH", "1")
-    builder = SparkSession.builder.appName(app_name).master(settings.spark.master)
+    builder = SparkSession.builder.appName(app_name)
     for key, value in conf.items():
         builder = builder.config(key, value)
-    _start_jvm({**conf, "spark.master": settings.spark.master})
+    _start_jvm(conf)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     try:
@@ -97,26 +103,6 @@ def build_session(
     return session
 
 
-def is_remote(spark: SparkSession) -> bool:
-    """Whether a session is a client of a server (Spark Connect)."""
-    return type(spark).__module__.startswith("pyspark.sql.connect.")
-
-
-@contextmanager
-def separate_session(spark: SparkSession) -> Iterator[SparkSession]:
-    """A session on the same engine with views and settings of its own. Runs on the driver."""
-    if not is_remote(spark):
-        yield spark.newSession()
-        return
-    _ = spark.version  # a server makes a session at its first request, and clones none before
-    session = spark.cloneSession()  # type: ignore[attr-defined]
-    session.release_session_on_close = True  # pyspark 4.2.0 forgets it, and fails when the session ends
-    try:
-        yield session
-    finally:
-        session.stop()
-
-
 def served(spark: SparkSession) -> tuple[int, str]:
     """Of a server: its port, and a text that changes with its use and ends in ``free`` when no client is attached."""
     name = "org.apache.spark.sql.connect.service.SparkConnectService$"
@@ -125,6 +111,25 @@ def served(spark: SparkSession) -> tuple[int, str]:
     busy = service.listActiveExecutions()
     state = "free" if busy.isLeft() and not clients else "used"
     return int(service.localPort()), f"{busy.value() if busy.isLeft() else 'now'} {clients} {state}"
+
+
+def was_submitted() -> bool:
+    """Whether ``spark-submit`` started this driver: its JVM runs already, with all of its settings."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _start_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
+    """All that a JVM of this process is started with."""
+    conf = {"spark.master": settings.spark.master, **spark_conf(settings, s3=s3)}
+    if manager_of(settings.spark.master) == "local":
+        return conf
+    if settings.spark.environment:
+        archive = environment_archive(settings.spark.environment, settings.cache_dir / "environments")
+        conf["spark.archives"] = f"{archive}#{ENVIRONMENT}"
+    if settings.spark.ship_code:
+        shipped = [str(code_zip(settings.cache_dir / "code")), conf.get("spark.submit.pyFiles", "")]
+        conf["spark.submit.pyFiles"] = ",".join(path for path in shipped if path)
+    return conf
 
 
 def _start_jvm(conf: Mapping[str, str]) -> None:
@@ -204,6 +209,7 @@ def spark_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
     What would lose commits is refused where it is used, not here: ``unsafe_commits``.
     """
     paths = [str(path) for path in jars(settings.cache_dir, s3)] + [str(STORE_JAR)]
+    manager = manager_of(settings.spark.master)
     conf = {
         "spark.jars": ",".join(paths),
         "spark.driver.extraClassPath": os.pathsep.join(paths),
@@ -211,26 +217,33 @@ def spark_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
         "spark.driver.extraJavaOptions": _java_options(settings, paths),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.driver.host": "127.0.0.1" if settings.spark.master.startswith("local") else "",
-        "spark.driver.bindAddress": "127.0.0.1" if settings.spark.master.startswith("local") else "",
+        "spark.driver.host": "127.0.0.1" if manager == "local" else "",
+        "spark.driver.bindAddress": "127.0.0.1" if manager == "local" else "",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
         "spark.sql.adaptive.enabled": "true",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.python.worker.reuse": "true",
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension,org.perceptionlake.QueryOnly",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.databricks.delta.commit.idempotencyCheck.enabled": "true",
         "spark.databricks.delta.checkLatestSchemaOnRead": "false",
         "spark.sql.warehouse.dir": str(settings.cache_dir / "warehouse"),
         "spark.sql.catalogImplementation": "in-memory",
+        "spark.pyspark.driver.python": sys.executable,
+        "spark.pyspark.python": worker_python(settings, sys.executable),
     }
-    conf |= COMMITS
+    conf |= COMMITS | resource_conf(manager, settings.spark.resources) | image_conf(manager, settings.spark.image)
     conf |= {f"spark.executorEnv.{name}": value for name, value in ONE_THREAD.items()}
     if s3:
         conf |= _s3a(settings)
     return {key: value for key, value in (conf | settings.spark.conf).items() if value != ""}
+
+
+def executor_count(session: SparkSession) -> int:
+    """Executors that are registered now; on a local master, none beside the driver."""
+    return int(session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1
 
 
 def _give_keys(session: SparkSession, settings: Settings) -> None:
@@ -244,7 +257,9 @@ def _give_keys(session: SparkSession, settings: Settings) -> None:
 def _java_options(settings: Settings, paths: list[str]) -> str:
     options = ["-XX:+IgnoreUnrecognizedVMOptions", *WARNINGS, f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"]
     if settings.spark.short_jobs:
-        options.append("-XX:TieredStopAtLevel=1")
+        # With one compiler the JVM reserves a fifth of its room for code: a run of some minutes fills it, and is
+        # interpreted from then on.
+        options += ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=128m"]
     return " ".join(options + archive_option(settings.cache_dir, paths))
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from lake.cluster.resources import Resources
 from lake.errors import SettingsError
 from lake.media.limits import Limits
 
@@ -62,6 +63,17 @@ class AnalysisSettings(_Frozen):
 
     wave_max_recordings: int = 4096
     wave_max_bytes: int = 2 * 1024**3
+    models: dict[str, str | list[str]] = Field(default_factory=dict)
+    """URIs of the models that an analysis takes instead of its own, by analysis: ``transcript: lake:asr/small@3``."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """On what models compute; ``auto`` takes a GPU where there is one, ``cuda`` fails where there is none."""
+
+
+class StoreSettings(_Frozen):
+    """How contents are stored."""
+
+    recompress: bool = False
+    """Whether ``lake maintain`` and ``lake store compact`` compress what is not compressed already, without loss."""
 
 
 class SqlSettings(_Frozen):
@@ -76,7 +88,21 @@ class SparkSettings(_Frozen):
 
     master: str = "local[*]"
     slots: int | None = None
-    """Tasks that run at once on a cluster: what work is cut for. Null: the cores of this machine."""
+    """Tasks that run at once on a cluster: what work is cut for. Null: as ``resources`` say, else the cores here."""
+    resources: Resources = Field(default_factory=Resources)
+    deploy_mode: Literal["client", "cluster"] = "client"
+    """Where ``lake submit`` has the driver run: on this machine, or (YARN, Kubernetes) in the cluster."""
+    ship_code: bool = True
+    """Send the code to executors as a zip. False: they have it installed, and ``lake doctor --cluster`` compares."""
+    environment: str | None = None
+    """Packages of the executors: null, installed there; ``packed``, the virtual environment of this command; else the
+    ``.tar.gz`` of an environment."""
+    image: str | None = None
+    """Container image of driver and executors, on YARN and Kubernetes."""
+    python: str | None = None
+    """Python of the executors. Null: of ``environment``, ``python3`` in an ``image``, else where it is here."""
+    keys_from: str | None = None
+    """Kubernetes: the Secret that has ``AWS_ACCESS_KEY_ID`` and the other key, for a driver in the cluster."""
     driver_memory: str = "2g"
     shuffle_partitions: int = 4
     short_jobs: bool = True
@@ -102,6 +128,7 @@ class Settings(_Frozen):
     s3: S3Settings = Field(default_factory=S3Settings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     analysis: AnalysisSettings = Field(default_factory=AnalysisSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
     sql: SqlSettings = Field(default_factory=SqlSettings)
     spark: SparkSettings = Field(default_factory=SparkSettings)
     limits: Limits = Field(default_factory=Limits)

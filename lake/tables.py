@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -24,6 +23,7 @@ from lake.commits import COMMIT_RETRIES, commit_files, known_again
 from lake.delta_errors import delta_errors
 from lake.errors import CommitConflict, StoreError
 from lake.schema import BRONZE
+from lake.table_files import filesystem_at
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -104,6 +104,16 @@ class Tables:
             )
         return True
 
+    def add_columns(self, name: str, schema: pa.Schema) -> None:
+        """Give a table that was made before the columns of its schema that it lacks; their values are null."""
+        from deltalake import Field, Schema
+
+        table = self.open(name)
+        there = {field.name for field in table.schema().fields}
+        wanted: list[Field] = [f for f in Schema.from_arrow(_plain(schema)).fields if f.name not in there]
+        with delta_errors(self.uri(name)):
+            table.alter.add_columns(wanted)
+
     def open(self, name: str, version: int | None = None) -> DeltaTable:
         """The Delta table at its newest (or the given) version; ``NotFound`` names it when there is none.
 
@@ -134,25 +144,8 @@ class Tables:
         return sum(self.files(name, version))
 
     def filesystem(self, name: str) -> Any:
-        """Arrow's own filesystem at a table. With delta-rs's, which calls Python from Arrow's threads, a process that
-        read with threads aborts at its end now and then (deltalake 1.6.6, pyarrow 26: 24 of 34 runs)."""
-        from pyarrow import fs
-
-        uri = self.uri(name)
-        if not uri.startswith("s3://"):
-            return fs.SubTreeFileSystem(uri, fs.LocalFileSystem())
-        options = self.storage_options or {}
-        endpoint = options.get("AWS_ENDPOINT_URL")
-        s3 = fs.S3FileSystem(
-            access_key=options.get("AWS_ACCESS_KEY_ID"),
-            secret_key=options.get("AWS_SECRET_ACCESS_KEY"),
-            region=options.get("AWS_REGION"),
-            endpoint_override=urlsplit(endpoint).netloc if endpoint else None,
-            scheme=urlsplit(endpoint).scheme if endpoint else "https",
-            force_virtual_addressing=False,
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=10),
-        )
-        return fs.SubTreeFileSystem(uri.removeprefix("s3://"), s3)
+        """Arrow's own filesystem at a table."""
+        return filesystem_at(self.uri(name), self.storage_options)
 
     def append(self, name: str, rows: pa.Table, *, txn: tuple[str, int] | None = None) -> int:
         """Append rows in one commit and return the table's version; nothing is written for no rows.
@@ -254,13 +247,18 @@ class Tables:
     def names(self) -> list[str]:
         """Names of all tables that exist: bronze, features and library tables."""
         found = [name for name in BRONZE if self.exists(name)]
-        found += sorted(f"feature_{a}" for a in self._features() if self.exists(f"feature_{a}"))
+        found += sorted(name for name in self._features() if self.exists(name))
         return found + sorted(self._library_tables())
 
     def _features(self) -> list[str]:
-        from lake.analysis.registry import ANALYSES
+        """Feature tables by their folders: those of analyses of a user's own are in no registry."""
+        from pyarrow import fs
 
-        return list(ANALYSES)
+        inside = filesystem_at(f"{self.root.rstrip('/')}/features", self.storage_options)
+        with delta_errors(self.uri("features")):
+            found = inside.get_file_info(fs.FileSelector("", allow_not_found=True))
+        names = (info.base_name for info in found if info.type == fs.FileType.Directory)
+        return [name for name in names if name.startswith("feature_")]
 
     def _library_tables(self) -> set[str]:
         if not self.exists("library_versions"):

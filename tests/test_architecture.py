@@ -22,6 +22,8 @@ MAY_USE_SPARK = (
     "lake/engine/server.py",
     "lake/engine/spark.py",
     "lake/catalog/",
+    "lake/cluster/facts.py",
+    "lake/cluster/survey.py",
     "lake/jvm/",
     "lake/library/build.py",
     "lake/library/compare.py",
@@ -32,7 +34,7 @@ MAY_USE_SPARK = (
 )
 """DESIGN §8, with the modules that ``library/build`` was divided into, the engine, and the JARs beside pyspark's."""
 CONNECTORS_MAY_USE = {"lake.model", "lake.errors"}
-SPARK_FREE = ("lake/media/", "lake/analysis/", "lake/store/", "lake/ingest/", "connectors/")
+SPARK_FREE = ("lake/media/", "lake/models/", "lake/analysis/", "lake/store/", "lake/ingest/", "connectors/")
 VAGUE = {"utils", "util", "helpers", "common", "misc"}
 
 

@@ -58,6 +58,13 @@ def run(media: Media, params: Mapping[str, Any]) -> Iterator[Row]:
     }
 
 
+def decoded(media: Media, max_pixels: int) -> Image:
+    """The first frame of an image, upright, in RGB and at its full size; for analyses that look at the picture."""
+    with _opened(media, max_pixels) as image, decoding("the image"):
+        _, _, upright = _decode(image, max(image.size))
+    return upright
+
+
 @contextmanager
 def _opened(media: Media, max_pixels: int) -> Iterator[Image]:
     """The image with only its header read, refused when it declares more pixels than allowed."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ class WorkItem:
     media_kind: MediaKind
     content_type: str
     analyses: tuple[str, ...]
+    threads: int = 1
+    """Cores that it may use while others have nothing to do: see ``cut``."""
 
     @property
     def cost(self) -> float:
@@ -50,6 +53,7 @@ _DONE = """
 _FAILED = """
     SELECT sha256 FROM quarantine
     WHERE stage = 'analyze' AND analysis = $name AND analysis_version = $version AND params_hash = $params
+          AND model_hash IS NOT DISTINCT FROM $model
     GROUP BY sha256 HAVING arg_max(coalesce(error_class, ''), attempt) <> ''
 """
 
@@ -127,10 +131,10 @@ class Planner:
 
     def _finished(self, tables: Tables, analysis: Analysis) -> None:
         key = analysis.key()
-        facts = {"version": key.version, "params": key.params_hash}
+        facts: dict[str, object] = {"version": key.version, "params": key.params_hash, "model": key.model_hash}
         if tables.exists(analysis.table):
             self.connection.register("features", tables.dataset(analysis.table))
-            self._insert(_DONE, {**facts, "model": key.model_hash}, analysis.name, failed=False)
+            self._insert(_DONE, facts, analysis.name, failed=False)
         self._insert(_FAILED, {**facts, "name": analysis.name}, analysis.name, failed=True)
 
     def _insert(self, query: str, parameters: dict[str, object], name: str, *, failed: bool) -> None:
@@ -145,8 +149,13 @@ class Planner:
 
 
 def cut(items: Sequence[WorkItem], slots: int) -> list[list[WorkItem]]:
-    """Tasks of a wave: neighbours in the packs, about four per slot, dearest first so that no long one comes last."""
+    """Tasks of a wave: neighbours in the packs, about four per slot, dearest first so that no long one comes last.
+
+    A recording that is dearer than a slot's share would be worked on when all others are done. It may use as many cores
+    as it is shares.
+    """
     total = sum(item.cost for item in items)
+    items = [replace(item, threads=min(slots, math.ceil(item.cost * slots / total - 0.01)) or 1) for item in items]
     share = total / max(1, min(4 * slots, len(items)))
     tasks: list[list[WorkItem]] = []
     filled = share

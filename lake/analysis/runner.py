@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from lake.analysis.base import Analysis
 from lake.analysis.plan import Planner, WorkItem, cut, waves
 from lake.analysis.worker import AnalysisContext, AnalysisOutput, run_analysis_task
 from lake.engine.base import Engine
@@ -40,6 +41,8 @@ class AnalyzePlan:
     """Everything an analyze run needs, as values."""
 
     context: AnalysisContext
+    analyses: tuple[Analysis, ...]
+    """Those of the context, with all their functions."""
     tables: Tables
     wave_max_items: int
     wave_max_bytes: int
@@ -53,7 +56,7 @@ def analyze(
     retry: Iterable[tuple[str, str]] = (),
 ) -> AnalyzeReport:
     """Run the context's analyses on every content that lacks their result."""
-    analyses = list(plan.context.analyses.values())
+    analyses = plan.analyses
     for analysis in analyses:
         plan.tables.create(analysis.table, analysis.schema)
     retry = list(retry)
@@ -131,6 +134,7 @@ def _failure_row(
         "analysis": name,
         "analysis_version": plan.context.keys[name].version,
         "params_hash": plan.context.keys[name].params_hash,
+        "model_hash": plan.context.keys[name].model_hash,
         "error_class": failure.error_class,
         "message": failure.message,
         "attempt": attempts.get((sha256, name), 0) + 1,

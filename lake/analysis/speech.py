@@ -1,10 +1,8 @@
-"""Spans of speech in audio, by the Silero voice-activity model that faster-whisper carries; memory stays flat."""
+"""Spans of speech in audio, by a Silero voice-activity model: the one that faster-whisper carries, or a chosen one."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from lake.analysis.base import Analysis
-from lake.errors import UsageError
 from lake.model import Media, Row
+from lake.models.engines.silero import Silero
+from lake.models.loaded import engine, engine_for, entry_of
+from lake.models.resolve import BUILTIN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def speech_spans(blocks: Iterable[NDArray[np.float32]], params: Mapping[str, Any
     """Padded spans of speech in a stream of mono blocks at 16 kHz; the cut into blocks does not change the result."""
     spans = _Hysteresis(params)
     total = 0
-    windows = _Windows()
+    windows = _Windows(_vad(params))
     for block in blocks:
         total += len(block)
         for probability in windows.judge(block):
@@ -76,11 +76,11 @@ def speech_spans(blocks: Iterable[NDArray[np.float32]], params: Mapping[str, Any
 class _Windows:
     """Feeds the model window by window and carries its state over the seams of blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, vad: Silero) -> None:
+        self._vad = vad
         self._rest = np.zeros(0, np.float32)
         self._context = np.zeros((1, CONTEXT), np.float32)
-        self._h = np.zeros((1, 1, 128), np.float32)
-        self._c = np.zeros((1, 1, 128), np.float32)
+        self._state = vad.initial()
 
     def judge(self, block: NDArray[np.float32]) -> list[float]:
         """Probabilities of speech of all windows that are complete with this block."""
@@ -100,10 +100,8 @@ class _Windows:
             return []
         context = np.concatenate([self._context, windows[:-1, -CONTEXT:]])
         self._context = windows[-1:, -CONTEXT:].copy()
-        output, self._h, self._c = _session().run(
-            None, {"input": np.concatenate([context, windows], axis=1), "h": self._h, "c": self._c}
-        )
-        return [float(value) for value in np.asarray(output).reshape(-1)]
+        found, self._state = self._vad.probabilities(np.concatenate([context, windows], axis=1), self._state)
+        return found
 
 
 class _Hysteresis:
@@ -163,31 +161,23 @@ def _padded(spans: list[Span], pad: int, total: int) -> list[Span]:
     return result
 
 
-def _model_path() -> Path:
-    """The ONNX file, found without importing faster-whisper (which loads a speech recogniser nobody needs here)."""
-    found = importlib.util.find_spec("faster_whisper")
-    if found is None or not found.submodule_search_locations:
-        raise UsageError("the analysis speech needs the package faster-whisper: install requirements.lock")
-    return Path(found.submodule_search_locations[0]) / "assets" / "silero_vad_v6.onnx"
-
-
 @functools.cache
+def _builtin() -> dict[str, str]:
+    """The model while none was chosen."""
+    model = BUILTIN["silero-vad"]()
+    return entry_of(model, Path(model.place), "cpu")
+
+
 def model_hash() -> str:
-    """sha256 of the model file."""
-    return hashlib.sha256(_model_path().read_bytes()).hexdigest()
+    """sha256 of the built-in model's file."""
+    return _builtin()["model_hash"]
 
 
-@functools.cache
-def _session() -> Any:
-    """The model, loaded once a process; one thread, because one task is one core."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.inter_op_num_threads = 1
-    options.intra_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(_model_path(), sess_options=options, providers=["CPUExecutionProvider"])
+def _vad(params: Mapping[str, Any]) -> Silero:
+    """The network, loaded once a process."""
+    found = engine_for(params, "vad") if "models" in params else engine(_builtin())
+    assert isinstance(found, Silero)  # noqa: S101  (its task was looked at when it was chosen)
+    return found
 
 
 SPEECH = Analysis(
@@ -199,5 +189,6 @@ SPEECH = Analysis(
     run=run,
     params=PARAMS,
     model_hash=model_hash,
+    models={"vad": "builtin:silero-vad"},
     time_limit_s=900.0,
 )

@@ -6,6 +6,7 @@ neither recordings nor results pass through the JVM or the driver.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import pickle
@@ -22,7 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake.analysis.base import Analysis
+from lake.analysis.models import Node, on_this_machine
 from lake.analysis.plan import WorkItem
+from lake.analysis.user_module import UserModule
 from lake.errors import IntegrityError, StoreError
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Outcome, Sandbox
@@ -49,6 +52,10 @@ class AnalysisContext:
     max_in_memory_bytes: int
     """Larger contents are copied to a local file and decoded from there."""
     staging_dir: str | None
+    modules: dict[str, UserModule] = field(default_factory=dict)
+    """Files of the analyses that are a user's own, by analysis."""
+    node: Node | None = None
+    """Where models are kept and computed; None: analyses take the models they come with."""
 
 
 @dataclass
@@ -67,6 +74,10 @@ class AnalysisOutput:
 def run_analysis_task(context: AnalysisContext, payload: bytes) -> Iterator[bytes]:
     """Analyse the contents of one task. Runs on the executor, once a task."""
     items: list[WorkItem] = pickle.loads(payload)  # noqa: S301  (made by the driver of this run)
+    needed = [name for item in items for name in item.analyses]
+    sandbox = _sandbox(context.limits)
+    analyses = on_this_machine(context.analyses, needed, context.node, context.store, sandbox)
+    context = dataclasses.replace(context, analyses=analyses)
     with tempfile.TemporaryDirectory(prefix="lake-", dir=context.staging_dir) as scratch:
         task = _Task(context, Path(scratch), {item.ref.sha256: item for item in items})
         yield pickle.dumps(task.run())
@@ -130,9 +141,11 @@ class _Task:
         wanted = [self.context.analyses[name] for name in analyses]
         args: dict[str, Any] = {
             "analyses": {analysis.name: dict(analysis.params) for analysis in wanted},
+            "modules": {name: file.to_plain() for name, file in self.context.modules.items() if name in analyses},
             "sha256": item.ref.sha256,
             "content_type": item.content_type,
             "media_kind": item.media_kind,
+            "threads": item.threads,
             "data": data,
             "path": str(path) if path else None,
         }

@@ -49,6 +49,8 @@ def _referenced(recording: str | dict[str, Any]) -> BlobRef | None:
     uri, offset, size, checksum = (file.get(name) for name in ("uri", "offset", "size", "checksum"))
     if not (isinstance(uri, str) and isinstance(offset, int) and isinstance(size, int) and isinstance(checksum, str)):
         return None
+    if "#" in uri:  # compressed: the table of blobs says how
+        return None
     sha256 = checksum.removeprefix("sha256:")
     return BlobRef(sha256, size, uri, offset, size, "raw", None, str(file.get("content_type") or ""))
 

@@ -25,8 +25,7 @@ class _Own(Tables):
     sampled: bool = False
 
     def names(self) -> list[str]:
-        features = (f"feature_{name}" for name in self._features())
-        return [name for name in (*BRONZE, *features) if self.exists(name)]
+        return [name for name in (*BRONZE, *sorted(self._features())) if self.exists(name)]
 
     def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
         whole = super().dataset(name, version)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from lake.file_statistics import both_statistics, statistics
 from lake.store.lookup import FALSE_SHARE, FILTERED, SORTED_PREFIX
+from lake.table_files import new_file
 from lake.tables import MERGED_FILE_BYTES, SMALL_FILE_BYTES, Tables
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _one_file(
     filters = {FILTERED[name]: {"ndv": SORTED_GROUP_ROWS, "fpp": FALSE_SHARE}} if name in FILTERED else None
     known: dict[str, Any] = {}
     with (
-        tables.filesystem(name).open_output_stream(path) as sink,
+        new_file(tables.filesystem(name), path) as sink,
         pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1, bloom_filter_options=filters) as writer,
     ):
         while batch is not None:

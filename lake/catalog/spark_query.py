@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lake.catalog.query import VIEWS, mentioned_tables, nearest_table
-from lake.catalog.spark_plan import require_query
 from lake.errors import LakeError, UsageError
-from lake.session import separate_session
+from lake.remote import separate_session
 from lake.tables import Tables
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+ONE_SELECT = "it takes one SELECT: the lake's tables are written by its verbs only"
+
 PINNED_CATALOG = "org.perceptionlake.PinnedCatalog"
+QUERY_ONLY = "spark.perceptionlake.queryOnly"
+"""The setting by which a session takes queries only, and the names that its refusals begin with: ``QueryOnly.java``."""
+REFUSED = "perceptionlake refuses "
 
 VIEWS_ON_SPARK = {
     "arrival_state": (
@@ -48,10 +52,8 @@ def spark_sql(spark: SparkSession, tables: Tables, query: str, *, limit: int | N
             # Otherwise '${env:AWS_SECRET_ACCESS_KEY}' in a query is replaced by the key.
             session.conf.set("spark.sql.variable.substitute", "false")
             named = mentioned_tables(tables, query)
-            session.conf.set("spark.sql.runSQLOnFiles", "false")
-            published = [name for name in named if "." in name]
-            require_query(session, query, published, lambda name: nearest_table(tables, name))
             _register(session, tables, query, named)
+            _take_queries_only(session, [name for name in named if "." in name])
             frame = session.sql(query)
             return (frame if limit is None else frame.limit(limit)).toArrow()
     except PySparkException as error:
@@ -81,7 +83,6 @@ def _register(session: SparkSession, tables: Tables, query: str, named: dict[str
             session.conf.set(f"{catalog}.table.{table}", location)
             session.conf.set(f"{catalog}.version.{table}", str(version))
             session.conf.set(catalog, PINNED_CATALOG)
-    _open_pinned(session, query, [name for name in named if "." in name])
     for view, (table, _) in VIEWS.items():
         if table in named:
             session.sql(VIEWS_ON_SPARK[view]).createOrReplaceTempView(view)
@@ -92,20 +93,39 @@ def _spellings(library: str, query: str) -> set[str]:
     return {library, *re.findall(rf"\b{library}\b", query, re.I)}
 
 
-def _open_pinned(session: SparkSession, query: str, published: list[str]) -> None:
-    """Have the catalogs open their tables while Delta may be told a path; when the query runs, nobody may."""
-    session.conf.set("spark.sql.runSQLOnFiles", "true")
-    for name in published:
-        library, table = name.split(".", 1)
-        for spelled in _spellings(library, query):
-            _ = session.table(f"`{spelled}`.`{table}`").columns
-    session.conf.set("spark.sql.runSQLOnFiles", "false")
+def _take_queries_only(session: SparkSession, published: list[str]) -> None:
+    """From now on the session's parser takes queries over named tables alone. Raise ``LakeError`` if it does not."""
+    from pyspark.errors import IllegalArgumentException
+
+    session.conf.set(QUERY_ONLY, ",".join(published))
+    try:
+        session.sql("SET spark.app.name")
+    except IllegalArgumentException as error:
+        if REFUSED in str(error):
+            return
+    raise LakeError("sql: this Spark runs anything: its spark.sql.extensions lack org.perceptionlake.QueryOnly")
 
 
 def _explained(tables: Tables, error: Any) -> str:
+    _, refused, said = str(error).partition(REFUSED)
+    if refused:
+        return _refusal(tables, *said.splitlines()[0].split(": ", 1))
     if error.getCondition() == "TABLE_OR_VIEW_NOT_FOUND":
         return nearest_table(tables, error.getMessageParameters()["relationName"].replace("`", ""))
     return f"Spark: {_one_line(error)}"
+
+
+def _refusal(tables: Tables, kind: str, name: str) -> str:
+    """In words: what the parser refused."""
+    if kind == "table":
+        return nearest_table(tables, name)
+    if kind == "table function":
+        return f"the table function {name!r} is not allowed: name a table"
+    if kind == "function":
+        return f"the function {name!r} is not allowed: it calls Java"
+    if kind == "identifier":
+        return "IDENTIFIER takes a name, not an expression"
+    return ONE_SELECT + (", and the newest version" if name == "RelationTimeTravel" else "")
 
 
 def _one_line(error: Any) -> str:

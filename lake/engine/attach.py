@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lake.engine.code import code_zip
-from lake.engine.record import Record, engine_folder, made_of, misfit, read_record
+from lake.cluster.code import code_zip
+from lake.cluster.resources import manager_of
+from lake.engine.record import Record, made_of, misfit, read_record
 from lake.errors import LakeError
 from lake.remote import connect, require_safe_server, version_of
-from lake.session import build_session, spark_conf
+from lake.session import build_session, spark_conf, was_submitted
 from lake.settings import Settings
 from lake.store.objects import open_store
 from lake.store.probe import require_safe_commits
@@ -42,10 +43,11 @@ def session_for(
         if version_of(settings.remote) is None:
             raise LakeError(f"LAKE_REMOTE: the Spark at {name} does not answer: is it up, and is the token right?")
         with _attached(settings, settings.remote, writes=writes) as spark:
-            spark.addArtifacts(str(code_zip(engine_folder(settings))), pyfile=True)
+            spark.addArtifacts(str(code_zip(settings.cache_dir / "code")), pyfile=True)
             yield spark
         return
-    record = read_record(settings)
+    own = was_submitted() or manager_of(settings.spark.master) != "local"
+    record = None if own else read_record(settings)
     if record is not None:
         why = why_not(settings, record)
         if why is None:

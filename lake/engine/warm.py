@@ -18,13 +18,13 @@ from pathlib import Path
 import psutil
 
 from lake.engine.attach import url, why_not
-from lake.engine.code import SOURCES
 from lake.engine.record import Record, engine_folder, read_record, remove_record
 from lake.errors import LakeError, UsageError
 from lake.remote import version_of
 from lake.session import TOKEN
 from lake.settings import Settings
 
+SOURCES = Path(__file__).resolve().parents[2]
 START_S = 180.0
 STOP_S = 30.0
 

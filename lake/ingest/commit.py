@@ -135,7 +135,7 @@ def wave_rows(
         landings.column(name).to_pylist()
         for name in ("arrival_id", "sha256", "asset_id", "pack_uri", "offset", "error_class")
     )
-    places = {sha256: (blob.ref.pack_uri, blob.ref.offset) for sha256, blob in stored.items()}
+    places = {sha256: (blob.ref.file_uri, blob.ref.offset) for sha256, blob in stored.items()}
     lander = {sha256: blob.arrival_id for sha256, blob in stored.items()}
     new_blobs: list[int] = []
     new_assets: list[int] = []

@@ -70,7 +70,7 @@ def rebuild_assets(
         landed = land(plan(Stored(store, refs)), arrivals, engine())
         # What is damaged has no asset until a scrub has restored it: this is run again then.
         landings = landed.filter(pc.is_valid(landed.column("asset_id")))
-        places = {sha256: (blob.ref.pack_uri, blob.ref.offset) for sha256, blob in blobs.items()}
+        places = {sha256: (blob.ref.file_uri, blob.ref.offset) for sha256, blob in blobs.items()}
         tables.append("assets", _as_landed(asset_rows(landings, places, facts), arrivals, rows, landings, facts))
         added += landings.num_rows
         progress(added)

@@ -131,6 +131,6 @@ def _retry(retry: Retry, connector: Connector, rows: Sequence[Row], report: Retr
 def _update_assets(retry: Retry, landings: pa.Table) -> None:
     """Give assets that were there already what is known of them now; the one place where a bronze row changes."""
     stored = stored_blobs(retry.tables.dataset("blobs"), landings.column("sha256").to_pylist())
-    places = {sha256: (blob.ref.pack_uri, blob.ref.offset) for sha256, blob in stored.items()}
+    places = {sha256: (blob.ref.file_uri, blob.ref.offset) for sha256, blob in stored.items()}
     rows = asset_rows(landings, places, retry.facts)
     update_rows(retry.tables, "assets", rows, on={"asset_id": "asset_id"}, keep=("received_at_utc", "run_id"))

@@ -162,7 +162,9 @@ def pyspark_folder() -> Path:
     spec = importlib.util.find_spec("pyspark")
     if spec is None or spec.origin is None:
         raise SettingsError("pyspark is not installed: run `make setup`")
-    return Path(spec.origin).parent
+    # A driver that spark-submit started has a zip of pyspark first in its path: the JARs are in the installed one.
+    places = [Path(spec.origin).parent, *(Path(folder) / "pyspark" for folder in sys.path)]
+    return next((place for place in places if (place / "jars").is_dir()), places[0])
 
 
 def _java() -> str:

@@ -11,7 +11,7 @@ from lake.analysis.registry import ANALYSES
 from lake.catalog.spark_query import spark_uri
 from lake.errors import NotFound
 from lake.library.spec import Theme
-from lake.session import separate_session
+from lake.remote import separate_session
 from lake.tables import Tables
 
 if TYPE_CHECKING:

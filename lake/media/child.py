@@ -5,12 +5,13 @@ python -m lake.media.child IN OUT module:FUNCTIONS MEMORY_BYTES
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgpack
 
@@ -19,6 +20,9 @@ from lake.media.guard import deny_network_and_programs, die_with_parent, limit_p
 from lake.media.limits import Limits
 from lake.media.sandbox import HEADER, REQUEST_HEADER
 from lake.model import Media, Sniffed, Technical
+
+if TYPE_CHECKING:
+    from lake.analysis.base import Analysis
 
 Function = Callable[[dict[str, Any]], Any]
 
@@ -31,16 +35,22 @@ def _probe(args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _analyze(args: dict[str, Any]) -> dict[str, Any]:
-    """Several analyses of one recording; each has rows or a failure of its own."""
-    media = Media(args["sha256"], args["content_type"], args["media_kind"], args["data"], args["path"], Technical())
-    return {name: _one(name, params, media) for name, params in args["analyses"].items()}
+    """Several analyses of one recording, which is decoded once; each has rows or a failure of its own."""
+    threads = min(args.get("threads", 1), os.cpu_count() or 1)
+    facts = (args["sha256"], args["content_type"], args["media_kind"], args["data"], args["path"])
+    media = Media(*facts, Technical(), threads)
+    modules = args.get("modules") or {}
+    jobs = {name: functools.partial(_one, name, params, modules.get(name)) for name, params in args["analyses"].items()}
+    if len(jobs) == 1 and threads == 1:
+        return {name: job(media) for name, job in jobs.items()}
+    from lake.media.one_pass import together
+
+    return together(media, jobs)
 
 
-def _one(name: str, params: Mapping[str, Any], media: Media) -> dict[str, Any]:
-    from lake.analysis.registry import ANALYSES
-
+def _one(name: str, params: Mapping[str, Any], module: dict[str, str] | None, media: Media) -> dict[str, Any]:
     try:
-        return {"rows": list(ANALYSES[name].run(media, params))}
+        return {"rows": list(_analysis(name, module).run(media, params))}
     except RecordError as error:
         return {"error_class": type(error).__name__, "message": str(error)}
     except MemoryError:
@@ -49,9 +59,21 @@ def _one(name: str, params: Mapping[str, Any], media: Media) -> dict[str, Any]:
         return {"error_class": type(error).__name__, "message": _line(error)}
 
 
+def _analysis(name: str, module: dict[str, str] | None) -> Analysis:
+    """An analysis by name, of a user's file if it is given."""
+    if module is None:
+        from lake.analysis.registry import ANALYSES
+
+        return ANALYSES[name]
+    from lake.analysis.user_module import UserModule, analyses_of
+
+    return analyses_of(UserModule(**module))[name]
+
+
 FUNCTIONS: dict[str, str | Function] = {
     "probe": _probe,
     "analyze": _analyze,
+    "load_models": "lake.models.loaded:load_all",
     "waveform": "lake.media.preview:waveform",
     "first_page": "lake.media.preview:first_page",
 }

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
 from lake.errors import Damaged, RecordError, Unsupported
+from lake.media.readings import Pictures, Reading, Samples
 from lake.model import Media
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 FORMATS = {
@@ -124,82 +124,28 @@ def iter_video_frames(
     Attached pictures (cover art) are no video. A stream that breaks off after frames ends there; one without any
     readable frame is ``Damaged``.
     """
-    with opened(media) as container:
-        stream = next((s for s in container.streams.video if not attached(s)), None)
-        if stream is None:
-            return
-        stream.thread_type = "NONE"
-        if keyframes_only:
-            stream.codec_context.skip_frame = "NONKEY"
-        start_s = float((stream.start_time or 0) * stream.time_base)
-        rate_hz = float(stream.average_rate or 25)
-        next_s = 0.0
-        for number, frame in enumerate(_frames(container, stream)):
-            time_s = frame.time - start_s if frame.time is not None else number / rate_hz
-            if every_s is not None and time_s < next_s:
-                continue
-            next_s = time_s + (every_s or 0.0)
-            yield time_s, frame.to_ndarray(format="bgr24")
+    yield from _read_one(media, Pictures(every_s, keyframes_only))
 
 
 def audio_blocks(
     media: Media, sample_rate_hz: int = 16000, mono: bool = True, block_s: float = 30.0
 ) -> Iterator[NDArray[np.float32]]:
     """Samples in -1 … 1 as blocks of at most ``block_s``: shape (samples,) when mono, else (channels, samples)."""
-    from av.audio.resampler import AudioResampler
+    yield from _read_one(media, Samples(sample_rate_hz, mono, block_s))
 
-    block = int(block_s * sample_rate_hz)
+
+def _read_one(media: Media, reading: Reading) -> Iterator[Any]:
+    joined = media.shared.join(reading) if media.shared is not None else None
+    if joined is not None:
+        yield from joined
+        return
+    from lake.media.streams import read
+
     with opened(media) as container:
-        if not container.streams.audio:
-            return
-        stream = container.streams.audio[0]
-        resampler = AudioResampler(format="fltp", layout="mono" if mono else None, rate=sample_rate_hz)
-        held: list[NDArray[np.float32]] = []
-        count = 0
-        for samples in _resampled(_frames(container, stream), resampler):
-            held.append(samples)
-            count += samples.shape[1]
-            while count >= block:
-                joined = np.concatenate(held, axis=1)
-                yield joined[0, :block] if mono else joined[:, :block]
-                held, count = [joined[:, block:]], count - block
-        if count:
-            joined = np.concatenate(held, axis=1)
-            yield joined[0] if mono else joined
-
-
-def _resampled(frames: Iterator[Any], resampler: Any) -> Iterator[NDArray[np.float32]]:
-    for frame in frames:
-        # Time stamps of cut recordings jump; samples are counted instead.
-        frame.pts = None
-        for out in resampler.resample(frame):
-            yield out.to_ndarray()
-    with contextlib.suppress(ValueError):
-        for out in resampler.resample(None):
-            yield out.to_ndarray()
-
-
-def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames of one stream. Damaged packets are passed over; no frame at all is ``Damaged``."""
-    from av.error import EOFError as EndOfFile
-    from av.error import FFmpegError
-
-    given = 0
-    last: Exception | None = None
-    try:
-        for packet in container.demux(stream):
-            try:
-                for frame in packet.decode():
-                    given += 1
-                    yield frame
-            except EndOfFile:
-                break
-            except FFmpegError as error:
-                last = error
-    except FFmpegError as error:
-        last = error
-    if not given and last is not None:
-        raise Damaged(f"no frame of the {stream.type} can be decoded: {last}") from last
+        for _, item in read(container, [reading], media.threads):
+            if isinstance(item, RecordError):
+                raise item
+            yield item
 
 
 def attached(stream: Any) -> bool:

@@ -9,6 +9,7 @@ import json
 
 from lake.errors import IntegrityError
 from lake.model import BlobRef
+from lake.store.codec import RAW
 from lake.store.pack import crc32c
 
 SUFFIX = ".about"
@@ -30,6 +31,8 @@ def about(ref: BlobRef, device_id: str | None) -> bytes:
         "content_type": ref.content_type,
         "device_id": device_id,
     }
+    if ref.codec != RAW:
+        said |= {"codec": ref.codec, "length": ref.length}
     line = json.dumps(said).encode()
     return line + b"\n" + _check(line)
 
@@ -48,7 +51,8 @@ def parse_about(data: bytes, blob_key: str) -> tuple[BlobRef, str | None]:
         if said["format"] != FORMAT:
             raise IntegrityError(f"the description is of format {said['format']}, this lake reads {FORMAT}")
         size = int(said["size_bytes"])
-        ref = BlobRef(said["sha256"], size, blob_key, 0, size, "raw", int(said["crc32c"]), said["content_type"])
+        length, codec = int(said.get("length", size)), str(said.get("codec", RAW))
+        ref = BlobRef(said["sha256"], size, blob_key, 0, length, codec, int(said["crc32c"]), said["content_type"])
         return ref, said["device_id"]
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise IntegrityError(f"the description of a large blob is damaged: {error}") from error

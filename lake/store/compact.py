@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 import pickle
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,32 +27,14 @@ from lake.rewrite import rewrite, update_rows
 from lake.schema import FILE
 from lake.store.blobs import REF_COLUMNS, asking
 from lake.store.objects import ObjectStore
+from lake.store.pack_use import PackUse, groups_of, pack_uses
 from lake.store.reader import scan
+from lake.store.recompress import dictionary_for, encode_large, encoder, large_untried
 from lake.store.writer import PackWriter
 from lake.tables import Tables
 
-DEAD_SHARE = 0.25
-"""A pack with a larger share of dead bytes is rewritten."""
-SMALL_SHARE = 0.5
-"""A pack smaller than this share of the target is merged with others."""
-FRAMING_BYTES = 200
-"""What a blob costs in a pack at most, beside its payload."""
-
-
-@dataclass(frozen=True)
-class PackUse:
-    """What ``blobs`` names of one pack."""
-
-    key: str
-    size_bytes: int
-    blobs: int
-    live_bytes: int
-    order: tuple[str, str]
-    """Day and device, so that packs are merged with those of their time and place."""
-
-    @property
-    def dead_bytes(self) -> int:
-        return max(0, self.size_bytes - self.live_bytes - self.blobs * FRAMING_BYTES)
+LARGE_AT_ONCE_PER_SLOT = 16
+"""Large blobs compressed between two commits."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +45,8 @@ class CompactContext:
     target_bytes: int
     max_blob_bytes: int
     staging_dir: str | None
+    recompress: bool = False
+    """Compress what was not tried yet; what is compressed stays so anyway."""
 
 
 @dataclass
@@ -74,6 +59,8 @@ class CompactReport:
     written: int = 0
     blobs_moved: int = 0
     bytes_moved: int = 0
+    bytes_saved: int = 0
+    """By compression, when `gc` has taken the old bytes."""
     twins: int = 0
     """Rows dropped of contents that two runs stored at once: the first stays."""
     damaged: int = 0
@@ -97,15 +84,21 @@ def compact(
     twins = set() if dry_run else twin_rows(tables)
     if twins:
         drop_rows(tables, twins)
-    uses = pack_uses(context.store, tables)
+    uses = pack_uses(context.store, tables, recompress=context.recompress)
     groups = groups_of(uses, context.target_bytes)
     report = CompactReport(packs=len(uses), twins=len(twins))
     if dry_run:
         report.rewritten = sum(len(group) for group in groups)
         report.bytes_moved = sum(use.live_bytes for group in groups for use in group)
         report.blobs_moved = sum(use.blobs for group in groups for use in group)
+        large = large_untried(tables) if context.recompress else []
+        report.bytes_moved += sum(ref.length for ref, _ in large)
+        report.blobs_moved += len(large)
         return report
     move_packs(context, tables, engine, groups, report, progress)
+    if context.recompress:
+        _recompress_large(context, tables, engine, report, progress)
+    refresh_files(tables)
     return report
 
 
@@ -122,7 +115,23 @@ def move_packs(
     for start in range(0, len(groups), at_once):
         _run_wave(context, tables, engine(), groups[start : start + at_once], report)
         progress(report)
-    refresh_files(tables)
+
+
+def _recompress_large(
+    context: CompactContext,
+    tables: Tables,
+    engine: Callable[[], Engine],
+    report: CompactReport,
+    progress: Callable[[CompactReport], None],
+) -> None:
+    """Compress large blobs, each in a task of its own; those that it does not pay for are marked as tried."""
+    items = large_untried(tables)
+    at_once = LARGE_AT_ONCE_PER_SLOT * engine().slots if items else 1
+    work = functools.partial(encode_large, context.store, context.staging_dir)
+    for start in range(0, len(items), at_once):
+        tasks = [pickle.dumps([item]) for item in items[start : start + at_once]]
+        _commit(tables, engine().run(tasks, work), report)
+        progress(report)
 
 
 def twin_rows(tables: Tables) -> set[tuple[str, str]]:
@@ -146,61 +155,27 @@ def drop_rows(tables: Tables, rows: set[tuple[str, str]]) -> int:
     return rewrite(tables, "blobs", "sha256", sorted({sha256 for sha256, _ in rows}), change)
 
 
-def pack_uses(store: ObjectStore, tables: Tables) -> list[PackUse]:
-    """Every pack that ``blobs`` names and the store has."""
-    sizes = {entry.key: entry.size_bytes for entry in store.list("packs")}
-    with asking(blobs=tables.dataset("blobs")) as db:
-        rows = db.execute(
-            "SELECT pack_uri, count(*), sum(length), coalesce(min(device_id), '') FROM (SELECT DISTINCT pack_uri,"
-            " \"offset\", length, device_id FROM blobs WHERE pack_uri LIKE 'packs/%') GROUP BY 1 ORDER BY 1"
-        ).fetchall()
-    return [
-        PackUse(key, sizes[key], blobs, int(live), (key.rsplit("/", 1)[0], device))
-        for key, blobs, live, device in rows
-        if key in sizes
-    ]
-
-
-def groups_of(uses: Sequence[PackUse], target_bytes: int) -> list[list[PackUse]]:
-    """Packs to be rewritten together, each group about one full pack. Pure.
-
-    A small pack alone is left as it is: rewriting it would change nothing.
-    """
-    dead = [use for use in uses if use.dead_bytes > DEAD_SHARE * use.size_bytes]
-    chosen = {use.key for use in dead}
-    small = [use for use in uses if use.key not in chosen and use.size_bytes < SMALL_SHARE * target_bytes]
-    groups = filled([*dead, *small], target_bytes)
-    return [group for group in groups if len(group) > 1 or group[0].key in chosen]
-
-
-def filled(uses: Sequence[PackUse], target_bytes: int) -> list[list[PackUse]]:
-    """Packs in groups that each fill about one pack, those of one day and device together. Pure."""
-    groups: list[list[PackUse]] = []
-    size_bytes = 0
-    for use in sorted(uses, key=lambda each: (*each.order, each.key)):
-        if not groups or size_bytes + use.live_bytes > target_bytes:
-            groups.append([])
-            size_bytes = 0
-        groups[-1].append(use)
-        size_bytes += use.live_bytes
-    return groups
-
-
 def _run_wave(
     context: CompactContext, tables: Tables, engine: Engine, groups: Sequence[Sequence[PackUse]], report: CompactReport
 ) -> None:
     by_pack = _rows_of(tables, [use.key for group in groups for use in group])
     tasks = [pickle.dumps([row for use in group for row in by_pack.get(use.key, [])]) for group in groups]
+    report.written += _commit(tables, engine.run(tasks, functools.partial(move_blobs, context)), report)
+    report.rewritten += sum(len(group) for group in groups)
+
+
+def _commit(tables: Tables, outputs: Iterable[bytes], report: CompactReport) -> int:
+    """Have ``blobs`` lead to where the tasks of a wave put the contents; returns how many objects that is."""
     moves: list[Move] = []
-    for output in engine.run(tasks, functools.partial(move_blobs, context)):
-        moved, findings = pickle.loads(output)  # noqa: S301  (made by this run's own executors)
+    for output in outputs:
+        moved, findings, saved_bytes = pickle.loads(output)  # noqa: S301  (made by this run's own executors)
         moves += moved
+        report.bytes_saved += saved_bytes
         report.damaged += len(findings)
         report.findings += findings
-    report.rewritten += sum(len(group) for group in groups)
-    report.written += len({ref.pack_uri for _, ref in moves})
-    report.blobs_moved += update_rows(tables, "blobs", _moved_rows(moves), on={"sha256": "sha256", "pack_uri": "was"})
+    report.blobs_moved += update_rows(tables, "blobs", moved_rows(moves), on={"sha256": "sha256", "pack_uri": "was"})
     report.bytes_moved += sum(ref.length for _, ref in moves)
+    return len({ref.pack_uri for _, ref in moves})
 
 
 def _rows_of(tables: Tables, packs: list[str]) -> dict[str, list[tuple[BlobRef, str | None]]]:
@@ -221,12 +196,16 @@ def move_blobs(context: CompactContext, payload: bytes) -> Iterator[bytes]:
     devices = {(ref.sha256, ref.pack_uri): device_id for ref, device_id in items}
     moves: list[Move] = []
     findings: list[str] = []
+    saved_bytes = 0
+    dictionary = dictionary_for(context.store, [ref for ref, _ in items], context.recompress)
     with tempfile.TemporaryDirectory(prefix="lake-", dir=context.staging_dir) as scratch:
         writer = PackWriter(
             context.store,
             Path(scratch),
-            target_bytes=context.target_bytes,
+            # What a dictionary was trained on lies in its pack, so there is one pack: see `dictionary_for`.
+            target_bytes=context.target_bytes if dictionary is None else sys.maxsize,
             max_blob_bytes=context.max_blob_bytes,
+            dictionary=dictionary,
         )
         done: dict[str, BlobRef] = {}
         for ref, data in scan(context.store, [ref for ref, _ in items]):
@@ -235,10 +214,12 @@ def move_blobs(context: CompactContext, payload: bytes) -> Iterator[bytes]:
                 continue
             if ref.sha256 not in done:
                 device_id = devices[ref.sha256, ref.pack_uri]
-                done[ref.sha256] = writer.add(ref.sha256, data, ref.content_type, device_id)
+                encode = encoder(ref.codec, context.recompress)
+                done[ref.sha256] = writer.add(ref.sha256, data, ref.content_type, device_id, encode)
+            saved_bytes += ref.length - done[ref.sha256].length
             moves.append((ref.pack_uri, done[ref.sha256]))
         writer.close()
-    yield pickle.dumps((moves, findings))
+    yield pickle.dumps((moves, findings, saved_bytes))
 
 
 _MOVED = pa.schema(
@@ -254,7 +235,8 @@ _MOVED = pa.schema(
 )
 
 
-def _moved_rows(moves: Sequence[Move]) -> pa.Table:
+def moved_rows(moves: Sequence[Move]) -> pa.Table:
+    """Rows that ``update_rows`` puts in the place of those of the blobs that moved."""
     columns: dict[str, list[Any]] = {
         name: [getattr(ref, name) for _, ref in moves] for name in _MOVED.names if name != "was"
     }
@@ -268,16 +250,17 @@ def refresh_files(tables: Tables) -> int:
     """
     with asking(assets=tables.dataset("assets"), blobs=tables.dataset("blobs")) as db:
         stale = db.sql(
-            "SELECT DISTINCT a.sha256, b.pack_uri AS uri, b.\"offset\" AS at, a.file['size'] AS size,"
-            " a.file.content_type AS content_type, a.file.checksum AS checksum FROM assets a"
-            ' JOIN (SELECT sha256, min_by(pack_uri, pack_uri) AS pack_uri, min_by("offset", pack_uri) AS "offset"'
-            " FROM blobs GROUP BY sha256) b USING (sha256)"
-            " WHERE NOT EXISTS (SELECT 1 FROM blobs c WHERE c.sha256 = a.sha256 AND c.pack_uri = a.file.uri"
-            ' AND c."offset" = a.file."offset")'
+            'WITH places AS (SELECT sha256, "offset" AS place, pack_uri ||'
+            " CASE WHEN codec IN ('raw', 'stored') THEN '' ELSE '#' || codec END AS uri FROM blobs), "
+            "now AS (SELECT sha256, min(p.uri) AS uri, min_by(p.place, p.uri) AS place FROM places p GROUP BY sha256) "
+            "SELECT DISTINCT a.sha256, now.uri, now.place, a.file['size'] AS size,"
+            " a.file.content_type AS content_type, a.file.checksum AS checksum FROM assets a JOIN now USING (sha256)"
+            " WHERE NOT EXISTS (SELECT 1 FROM places c WHERE c.sha256 = a.sha256 AND c.uri = a.file.uri"
+            ' AND c.place = a.file."offset")'
         ).to_arrow_table()
     if not stale.num_rows:
         return 0
-    names = {"uri": "uri", "offset": "at", "size": "size", "content_type": "content_type", "checksum": "checksum"}
+    names = {"uri": "uri", "offset": "place", "size": "size", "content_type": "content_type", "checksum": "checksum"}
     arrays = [
         stale.column(names[each.name]).combine_chunks().cast(each.type)
         if each.name in names

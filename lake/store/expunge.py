@@ -15,9 +15,11 @@ from shutil import rmtree
 from lake.engine.base import Engine
 from lake.errors import AccessDenied, StoreError
 from lake.store.about import about_key
-from lake.store.compact import CompactContext, CompactReport, filled, move_packs, pack_uses
+from lake.store.codec import CODECS, RAW
+from lake.store.compact import CompactContext, CompactReport, move_packs, refresh_files
 from lake.store.index import index_pack
 from lake.store.objects import ObjectInfo, ObjectStore
+from lake.store.pack_use import filled, pack_uses
 from lake.store.writer import large_key
 from lake.tables import Tables
 
@@ -40,7 +42,8 @@ def objects_with(
             if holds:
                 found.append(entry)
             progress(number)
-    large = {key for sha256 in wanted for key in (large_key(sha256), about_key(large_key(sha256)))}
+    blobs = {large_key(sha256, codec) for sha256 in wanted for codec in (RAW, *CODECS)}
+    large = blobs | {about_key(key) for key in blobs}
     for folder in sorted({key.rsplit("/", 1)[0] for key in large}):
         found += [entry for entry in store.list(folder) if entry.key in large]
     return sorted(found, key=lambda entry: entry.key)
@@ -73,6 +76,7 @@ def move_out(
     report = CompactReport()
     uses = [use for use in pack_uses(context.store, tables) if use.key in keys]
     move_packs(context, tables, engine, filled(uses, context.target_bytes), report, progress)
+    refresh_files(tables)
     needed = {use.key for use in pack_uses(context.store, tables)} & keys
     stay = [f"{key} stays: run `lake store scrub --repair`, then `lake store erase --finish`" for key in sorted(needed)]
     return [entry for entry in objects if entry.key not in needed], [*report.findings, *stay]

@@ -7,6 +7,7 @@ of one pack and a window of ``CHUNK_BYTES``. No Spark, no tables.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -19,7 +20,9 @@ from lake.errors import AccessDenied, IntegrityError, NotFound, StoreError
 from lake.model import BlobRef
 from lake.store import pack
 from lake.store.about import SUFFIX, about_key, parse_about
+from lake.store.codec import DICTIONARY, RAW, UNCHANGED, codec_of, no_dictionary
 from lake.store.objects import ObjectInfo, ObjectStore
+from lake.store.reader import open_object, read_dictionary, verified
 from lake.store.writer import blob_ref
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -27,7 +30,7 @@ TAIL_BYTES = 256 * 1024
 """Read from a pack's end at once: the trailer and, of most packs, the whole footer."""
 UNKNOWN_TYPE = "application/octet-stream"
 
-_LARGE_KEY = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+_LARGE_KEY = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})(?:\.([a-z]+))?")
 
 
 @dataclass
@@ -66,8 +69,8 @@ def _guarded(
 def index_pack(store: ObjectStore, entry: ObjectInfo) -> ObjectIndex:
     """The blobs of one pack."""
     try:
-        blobs = [(blob_ref(entry.key, each), each.device_id) for each in read_footer(store, entry)]
-        return ObjectIndex(entry.key, "footer", blobs)
+        entries = [each for each in read_footer(store, entry) if each.codec != DICTIONARY]
+        return ObjectIndex(entry.key, "footer", [(blob_ref(entry.key, each), each.device_id) for each in entries])
     except IntegrityError as error:
         found = _by_frames(Window(store, entry), _footer_offset(store, entry))
         if found.way == "none":
@@ -102,16 +105,36 @@ def index_large(store: ObjectStore, entry: ObjectInfo) -> ObjectIndex:
         return ObjectIndex(entry.key, "none", [], [f"{entry.key} is no key of a blob: it is not looked at"])
     try:
         ref, device_id = parse_about(store.get(about_key(entry.key)), entry.key)
-        if (ref.sha256, ref.size_bytes) == (named[2], entry.size_bytes):
+        if (ref.sha256, ref.length, ref.codec if named[3] else None) == (named[2], entry.size_bytes, named[3]):
             return ObjectIndex(entry.key, "about", [(ref, device_id)])
     except (IntegrityError, NotFound):
         pass
-    crc, sha256 = Window(store, entry).checksums(0, entry.size_bytes)
-    if sha256 != named[2]:
+    try:
+        crc, size_bytes = large_checksums(store, entry, named[2], named[3] or RAW)
+    except IntegrityError:
         return ObjectIndex(entry.key, "none", [], [f"{entry.key} is not what was written"])
-    ref = BlobRef(sha256, entry.size_bytes, entry.key, 0, entry.size_bytes, "raw", crc, UNKNOWN_TYPE)
+    ref = BlobRef(named[2], size_bytes, entry.key, 0, entry.size_bytes, named[3] or RAW, crc, UNKNOWN_TYPE)
     lost = f"{about_key(entry.key)} is lost or damaged: type and device of this blob are not known any more"
     return ObjectIndex(entry.key, "content", [(ref, None)], [lost])
+
+
+def large_checksums(store: ObjectStore, entry: ObjectInfo, sha256: str, codec: str) -> tuple[int, int]:
+    """CRC-32C of what lies under a large blob's key, and the size of its content, of any length.
+
+    Raises:
+        IntegrityError: the content is another one.
+    """
+    crc, found = Window(store, entry).checksums(0, entry.size_bytes)
+    size_bytes = entry.size_bytes
+    if codec != RAW:
+        verified, size_bytes = hashlib.sha256(), 0
+        for piece in codec_of(codec).decode(open_object(store, entry.key, entry.size_bytes), no_dictionary):
+            verified.update(piece)
+            size_bytes += len(piece)
+        found = verified.hexdigest()
+    if found != sha256:
+        raise IntegrityError(f"blob {sha256} is not what was written")
+    return crc, size_bytes
 
 
 def _by_frames(window: Window, footer_offset: int | None) -> ObjectIndex:
@@ -127,13 +150,24 @@ def _by_frames(window: Window, footer_offset: int | None) -> ObjectIndex:
         if at > window.size_bytes:
             found.findings.append(f"{window.key}: blob {entry.sha256} at {entry.offset} is cut off")
             return found
-        if window.checksums(entry.offset, entry.length) == (entry.crc32c, entry.sha256):
-            found.blobs.append((blob_ref(window.key, entry), entry.device_id))
+        if is_sound(window, blob_ref(window.key, entry)):
+            found.blobs += [] if entry.codec == DICTIONARY else [(blob_ref(window.key, entry), entry.device_id)]
         else:
             found.findings.append(f"{window.key}: blob {entry.sha256} at {entry.offset} is not what was written")
     if at < (footer_offset or 0) or window.read(at, 4) == pack.FRAME_MAGIC:
         found.findings.append(f"{window.key}: what lay from {at} on is lost, one or more blobs")
     return found
+
+
+def is_sound(window: Window, ref: BlobRef) -> bool:
+    """Whether a blob of a pack comes out as it was written."""
+    if ref.codec in UNCHANGED:
+        return window.checksums(ref.offset, ref.length) == (ref.crc32c, ref.sha256)
+    try:
+        window.content(ref)
+        return True
+    except IntegrityError:
+        return False
 
 
 def _next_frame(window: Window, at: int) -> tuple[int, pack.Entry] | None:
@@ -156,6 +190,7 @@ class Window:
         self.size_bytes = entry.size_bytes
         self._data = b""
         self._at = 0
+        self._dictionary = functools.lru_cache(1)(functools.partial(read_dictionary, store))
 
     def read(self, at: int, length: int) -> bytes:
         """The bytes at a place; fewer where the object ends."""
@@ -175,6 +210,12 @@ class Window:
                 return self._at + found
             at = self._at + len(self._data) - len(wanted) + 1
         return None
+
+    def content(self, ref: BlobRef) -> bytes:
+        """The verified content of a small blob; ``IntegrityError`` when it is not what was written."""
+        fits = ref.length <= CHUNK_BYTES
+        read = self.read if fits else functools.partial(self.store.get_range, self.key)
+        return verified(self.store, ref, read(ref.offset, ref.length), self._dictionary)
 
     def checksums(self, at: int, length: int) -> tuple[int, str]:
         """CRC-32C and sha256 of a stretch of any length, as far as the object goes."""

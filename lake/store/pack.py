@@ -43,7 +43,9 @@ MAX_BLOBS = 32_000
 MAX_PAYLOAD_BYTES = (1 << 32) - 1
 MAX_FOOTER_BYTES = 1 << 30
 
-CODECS = {"raw": 0}
+DICTIONARY_TYPE = "application/vnd.zstd.dictionary"
+
+CODECS = {"raw": 0, "flac": 1, "zstd": 2, "dictionary": 3, "stored": 4}
 CODEC_NAMES = {number: name for name, number in CODECS.items()}
 
 
@@ -74,6 +76,10 @@ class Trailer(NamedTuple):
 def crc32c(data: bytes) -> int:
     """CRC-32C of bytes."""
     return int(google_crc32c.value(data))
+
+
+DICTIONARY_FRAME_BYTES = FRAME_HEADER_BYTES + len(DICTIONARY_TYPE)
+"""Before the dictionary of a pack, which is its first frame."""
 
 
 def file_header() -> bytes:
@@ -190,10 +196,3 @@ def parse_frame(data: bytes, at: int) -> Entry | None:
         return None
     offset = at + FRAME_HEADER_BYTES + len(names)
     return Entry(sha256.hex(), offset, length, size_bytes, crc, CODEC_NAMES[codec], kind, device or None)
-
-
-def decoded(payload: bytes, codec: str) -> bytes:
-    """The original bytes of a payload."""
-    if codec == "raw":
-        return payload
-    raise IntegrityError(f"unknown codec {codec!r}: written by a newer lake")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, cast
 
-from lake.errors import AccessDenied, IntegrityError, LakeError
+from lake.errors import AccessDenied, IntegrityError, LakeError, StoreError
 from lake.model import BlobRef
+from lake.store import pack
+from lake.store.codec import RAW, UNCHANGED, decoded, no_dictionary, pieces
 from lake.store.objects import COALESCE_BYTES, ObjectStore
-from lake.store.pack import crc32c, decoded
 from lake.store.prefetch import MAX_AHEAD_BYTES, ahead
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -22,8 +24,20 @@ FIRST_REQUEST_BYTES = 8 * 1024
 
 
 def read_blob(store: ObjectStore, ref: BlobRef) -> bytes:
-    """The verified bytes of one blob, in one range request."""
-    return _verified(store, ref, store.get_range(ref.pack_uri, ref.offset, ref.length))
+    """The verified bytes of one blob, in one range request; two more where its pack has a dictionary that it needs."""
+    payload = store.get_range(ref.pack_uri, ref.offset, ref.length)
+    return verified(store, ref, payload, functools.partial(read_dictionary, store))
+
+
+def read_dictionary(store: ObjectStore, pack_uri: str) -> bytes:
+    """What the texts of a pack are compressed with; ``IntegrityError`` where there is none or it is damaged."""
+    at = pack.FILE_HEADER.size
+    entry = pack.parse_frame(store.get_range(pack_uri, at, pack.DICTIONARY_FRAME_BYTES), at)
+    if entry is not None and entry.codec == "dictionary":
+        dictionary = store.get_range(pack_uri, entry.offset, entry.length)
+        if pack.crc32c(dictionary) == entry.crc32c:
+            return dictionary
+    raise IntegrityError(f"the dictionary of {pack_uri} is damaged")
 
 
 def open_blob(store: ObjectStore, ref: BlobRef) -> BinaryIO:
@@ -31,9 +45,37 @@ def open_blob(store: ObjectStore, ref: BlobRef) -> BinaryIO:
 
     A read from start to end is verified: the last chunk comes out only when the whole sha256 is right.
     """
-    if ref.codec != "raw":
+    if ref.codec in UNCHANGED:
+        return cast(BinaryIO, io.BufferedReader(_Blob(store, ref)))
+    if ref.pack_uri.startswith("packs/"):
         return io.BytesIO(read_blob(store, ref))
-    return cast(BinaryIO, io.BufferedReader(_Blob(store, ref)))
+    return _restored(store, ref)
+
+
+def open_object(store: ObjectStore, key: str, size_bytes: int) -> BinaryIO:
+    """A seekable stream over an object as it lies there: nothing is verified."""
+    payload = BlobRef("", size_bytes, key, 0, size_bytes, RAW, None, "")
+    return cast(BinaryIO, io.BufferedReader(_Blob(store, payload, verify=False)))
+
+
+def _restored(store: ObjectStore, ref: BlobRef) -> BinaryIO:
+    """A large compressed blob as a local file without a name, verified as a whole."""
+    whole = hashlib.sha256()
+    restored = cast(BinaryIO, tempfile.TemporaryFile(prefix="lake-"))  # noqa: SIM115  (given out)
+    try:
+        for piece in pieces(io.BufferedReader(_Blob(store, ref)), ref.codec, ref.size_bytes, no_dictionary):
+            restored.write(piece)
+            whole.update(piece)
+        if whole.hexdigest() != ref.sha256:
+            raise IntegrityError("other bytes")
+    except IntegrityError as error:
+        restored.close()
+        raise _wrong(store, ref) from error
+    except OSError as error:
+        restored.close()
+        raise StoreError(f"blob {ref.sha256} cannot be restored to a local file: {error.strerror or error}") from error
+    restored.seek(0)
+    return restored
 
 
 def scan(store: ObjectStore, refs: Iterable[BlobRef]) -> Iterator[tuple[BlobRef, bytes | IntegrityError]]:
@@ -44,6 +86,7 @@ def scan(store: ObjectStore, refs: Iterable[BlobRef]) -> Iterator[tuple[BlobRef,
     """
     requests = _requests(sorted(refs, key=lambda ref: (ref.pack_uri, ref.offset)))
     parts: list[_Part] = []
+    dictionary = functools.lru_cache(1)(functools.partial(read_dictionary, store))
     with closing(ahead(functools.partial(_fetched, store), requests)) as fetched:
         for request, data in fetched:
             if isinstance(data, LakeError) and _is_dead(data):
@@ -51,7 +94,7 @@ def scan(store: ObjectStore, refs: Iterable[BlobRef]) -> Iterator[tuple[BlobRef,
             parts.append(_Part(request.offset, request.end, data))
             del data
             for ref in request.refs:
-                yield ref, _given(store, ref, parts)
+                yield ref, _given(store, ref, parts, dictionary)
             parts = [part for part in (_from(part, request.next_offset) for part in parts) if part is not None]
 
 
@@ -134,17 +177,19 @@ def _from(part: _Part, offset: int) -> _Part | None:
     return _Part(offset, part.end, part.data[offset - part.at :])
 
 
-def _given(store: ObjectStore, ref: BlobRef, parts: Sequence[_Part]) -> bytes | IntegrityError:
+def _given(
+    store: ObjectStore, ref: BlobRef, parts: Sequence[_Part], dictionary: Callable[[str], bytes]
+) -> bytes | IntegrityError:
     end = ref.offset + ref.length
-    pieces = []
+    found = []
     try:
         for part in parts:
             if part.at < end and ref.offset < part.end:
                 if isinstance(part.data, LakeError):
                     # A cut-off pack fails a whole request: each of its blobs is asked for alone.
                     return read_blob(store, ref)
-                pieces.append(memoryview(part.data)[max(0, ref.offset - part.at) : end - part.at])
-        return _verified(store, ref, b"".join(pieces))
+                found.append(memoryview(part.data)[max(0, ref.offset - part.at) : end - part.at])
+        return verified(store, ref, b"".join(found), dictionary)
     except IntegrityError as error:
         return error
     except LakeError as error:
@@ -158,10 +203,14 @@ def _is_dead(error: LakeError) -> bool:
     return error.retryable or isinstance(error, AccessDenied)
 
 
-def _verified(store: ObjectStore, ref: BlobRef, payload: bytes) -> bytes:
-    if ref.crc32c is not None and crc32c(payload) != ref.crc32c:
+def verified(store: ObjectStore, ref: BlobRef, payload: bytes, dictionary: Callable[[str], bytes]) -> bytes:
+    """The content of a payload; ``dictionary`` gives that of a pack by its key. ``IntegrityError`` names the blob."""
+    if ref.crc32c is not None and pack.crc32c(payload) != ref.crc32c:
         raise _wrong(store, ref)
-    data = decoded(payload, ref.codec)
+    try:
+        data = decoded(payload, ref.codec, ref.size_bytes, functools.partial(dictionary, ref.pack_uri))
+    except IntegrityError as error:
+        raise _wrong(store, ref) from error
     if len(data) != ref.size_bytes or hashlib.sha256(data).hexdigest() != ref.sha256:
         raise _wrong(store, ref)
     return data
@@ -175,9 +224,9 @@ def _wrong(store: ObjectStore, ref: BlobRef) -> IntegrityError:
 
 
 class _Blob(io.RawIOBase):
-    """Range reads of one blob as a raw stream."""
+    """Range reads of one blob's payload as a raw stream."""
 
-    def __init__(self, store: ObjectStore, ref: BlobRef) -> None:
+    def __init__(self, store: ObjectStore, ref: BlobRef, *, verify: bool = True) -> None:
         self.store = store
         self.ref = ref
         self.position = 0
@@ -186,6 +235,8 @@ class _Blob(io.RawIOBase):
         self._request_bytes = FIRST_REQUEST_BYTES
         self._hashed = 0
         self._hash = hashlib.sha256()
+        self._size_bytes = ref.length
+        self._sha256 = ref.sha256 if verify and ref.codec in UNCHANGED else None
 
     def readable(self) -> bool:
         return True
@@ -194,7 +245,7 @@ class _Blob(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.ref.size_bytes}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self._size_bytes}[whence]
         self.position = max(0, base + offset)
         return self.position
 
@@ -202,7 +253,7 @@ class _Blob(io.RawIOBase):
         return self.position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        wanted = min(len(buffer), self.ref.size_bytes - self.position)
+        wanted = min(len(buffer), self._size_bytes - self.position)
         if wanted <= 0:
             return 0
         if not self._read_at <= self.position < self._read_at + len(self._read):
@@ -212,7 +263,7 @@ class _Blob(io.RawIOBase):
         if self.position == self._hashed:
             self._hash.update(data)
             self._hashed += len(data)
-            if self._hashed == self.ref.size_bytes and self._hash.hexdigest() != self.ref.sha256:
+            if self._hashed == self._size_bytes and self._sha256 not in (None, self._hash.hexdigest()):
                 raise _wrong(self.store, self.ref)
         buffer[: len(data)] = data
         self.position += len(data)
@@ -221,7 +272,7 @@ class _Blob(io.RawIOBase):
     def _fetch(self, wanted: int) -> None:
         goes_on = self.position == self._read_at + len(self._read)
         self._request_bytes = min(2 * self._request_bytes, MAX_REQUEST_BYTES) if goes_on else FIRST_REQUEST_BYTES
-        length = min(max(wanted, self._request_bytes), MAX_REQUEST_BYTES, self.ref.size_bytes - self.position)
+        length = min(max(wanted, self._request_bytes), MAX_REQUEST_BYTES, self._size_bytes - self.position)
         self._read = b""  # let go before the next is there
         self._read = self.store.get_range(self.ref.pack_uri, self.ref.offset + self.position, length)
         self._read_at = self.position

@@ -1,4 +1,5 @@
 """Scrubbing: every byte of the store read and compared with its checksums, by the engine, a wave of objects at a time.
+The files of the tables come first, for they lead to all else: see ``lake.store.scrub_files``.
 
 The table ``scrubs`` says when each object was last found whole, so a scrub that was killed goes on where it was, and
 one that runs every night need only take what was not looked at for long.
@@ -23,7 +24,9 @@ from lake.model import BlobRef, Row
 from lake.schema import QUARANTINE, SCRUBS
 from lake.store.about import SUFFIX
 from lake.store.blobs import REF_COLUMNS, asking
+from lake.store.index import Window
 from lake.store.objects import ObjectInfo, ObjectStore
+from lake.store.scrub_files import FileCheck, check_files, known_files
 from lake.store.verify import Damage, verify_object
 from lake.tables import Tables, rows_table
 
@@ -46,6 +49,8 @@ class ScrubReport:
     """Objects that were found whole not long ago."""
     blobs: int = 0
     bytes: int = 0
+    table_files: int = 0
+    """Files of the tables and of their logs, counted among the objects too."""
     damaged: int = 0
     missing: int = 0
     """Objects that rows lead to and the store does not have."""
@@ -75,7 +80,11 @@ def scrub(
 ) -> ScrubReport:
     """Read everything that is due and compare it with what was written."""
     job.tables.create("scrubs", SCRUBS)
+    if "crc32c" not in job.tables.dataset("scrubs").schema.names:
+        job.tables.add_columns("scrubs", SCRUBS)
     report = ScrubReport()
+    _scrub_files(job, report)
+    progress(report)
     fresh = _found_whole(job)
     due = _due(job, fresh, report)
     while wave := _wave(due, engine):
@@ -83,6 +92,39 @@ def scrub(
         report.hurt |= {damage.sha256 for damage in hurt if damage.sha256}
         progress(report)
     return report
+
+
+def _scrub_files(job: Scrub, report: ScrubReport) -> None:
+    """Compare the tables' files with what they were, and note those that are read for the first time."""
+    rows: list[Row] = []
+    for check in check_files(job.store, known_files(job.tables), job.now):
+        report.objects += 1
+        report.table_files += 1
+        report.bytes += check.entry.size_bytes
+        damages = 0
+        if check.damage is not None:
+            report.damaged += 1
+            report.findings.append(vars(check.damage))
+            repaired = job.repair and job.replica is not None and _file_restored(job.store, job.replica, check)
+            report.repaired += repaired
+            damages = int(not repaired)
+        if damages or check.known is None:
+            key, size_bytes = check.entry.key, check.entry.size_bytes
+            facts = {"key": key, "size_bytes": size_bytes, "damages": damages, "crc32c": check.crc32c}
+            rows.append({**facts, "at_utc": job.now, "run_id": job.run_id})
+    job.tables.append("scrubs", rows_table(rows, SCRUBS))
+
+
+def _file_restored(store: ObjectStore, replica: ObjectStore, check: FileCheck) -> bool:
+    """Copy a table's file from a replica that has it as it was first read."""
+    try:
+        entry = replica.stat(check.entry.key)
+        if (entry.size_bytes, Window(replica, entry).checksums(0, entry.size_bytes)[0]) != check.known:
+            return False
+        _copy(store, replica, entry.key)
+        return True
+    except NotFound:
+        return False
 
 
 def _found_whole(job: Scrub) -> set[tuple[str, int]]:
@@ -189,15 +231,19 @@ def _restored(store: ObjectStore, replica: ObjectStore, key: str) -> bool:
         if verify_object(replica, replica.stat(key), []):
             return False
         for each in keys:
-            with tempfile.NamedTemporaryFile(prefix="lake-") as spooled:
-                size = replica.stat(each).size_bytes
-                for at in range(0, size, 16 * 1024**2):
-                    spooled.write(replica.get_range(each, at, min(16 * 1024**2, size - at)))
-                spooled.flush()
-                store.put(each, Path(spooled.name))
+            _copy(store, replica, each)
         return not verify_object(store, store.stat(key), [])
     except NotFound:
         return False
+
+
+def _copy(store: ObjectStore, replica: ObjectStore, key: str) -> None:
+    with tempfile.NamedTemporaryFile(prefix="lake-") as spooled:
+        size = replica.stat(key).size_bytes
+        for at in range(0, size, 16 * 1024**2):
+            spooled.write(replica.get_range(key, at, min(16 * 1024**2, size - at)))
+        spooled.flush()
+        store.put(key, Path(spooled.name))
 
 
 def _quarantine(job: Scrub, hurt: Iterable[Damage], whole: set[str]) -> int:

@@ -19,6 +19,7 @@ from lake.errors import NotFound
 from lake.store.blobs import asking
 from lake.store.lookup import FILTERED, of_fragments, part_with
 from lake.store.objects import ObjectStore
+from lake.table_files import new_file
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def keep_usage(tables: Tables) -> None:
     """Count all rows and keep what it gave. Runs on the driver."""
     blobs = tables.dataset("blobs")
     document = {"files": sorted(each.path for each in blobs.get_fragments()), **asdict(usage_of(blobs))}
-    with tables.filesystem("blobs").open_output_stream(KEPT) as out:
+    with new_file(tables.filesystem("blobs"), KEPT) as out:
         out.write(zlib.compress(json.dumps(document).encode(), 1))
 
 

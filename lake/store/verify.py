@@ -9,8 +9,10 @@ from lake.errors import IntegrityError, NotFound
 from lake.model import BlobRef
 from lake.store import pack
 from lake.store.about import about_key, parse_about
-from lake.store.index import Window, index_pack, read_footer
+from lake.store.codec import DICTIONARY, RAW
+from lake.store.index import Window, index_pack, is_sound, large_checksums, read_footer
 from lake.store.objects import ObjectInfo, ObjectStore
+from lake.store.writer import blob_ref
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Damage:
     what: str
     """``payload``, ``frame``, ``header``, ``footer``, ``description``, ``row`` or ``object``."""
     sha256: str | None
-    """The blob that cannot be read any more; None where only a rebuild of the index is hurt."""
+    """The blob that cannot be read any more; None where a rebuild of the index is hurt, or what blobs are compressed
+    with, which is told for each of them too."""
     offset: int
     length: int
     said: str
@@ -56,8 +59,9 @@ def _pack(store: ObjectStore, entry: ObjectInfo, rows: Sequence[BlobRef]) -> lis
         if pack.parse_frame(window.read(at, each.offset - at), at) != each:
             said = f"the frame of blob {each.sha256} is damaged: it cannot be rebuilt without the footer"
             found.append(Damage(entry.key, "frame", None, at, each.offset - at, said))
-        if window.checksums(each.offset, each.length) != (each.crc32c, each.sha256):
-            found.append(_payload(entry.key, each.sha256, each.offset, each.length))
+        if not is_sound(window, blob_ref(entry.key, each)):
+            hurt = None if each.codec == DICTIONARY else each.sha256
+            found.append(_payload(entry.key, hurt, each.offset, each.length))
         at = each.offset + each.length
     trailer = window.read(entry.size_bytes - pack.TRAILER.size, pack.TRAILER.size)
     if entries and trailer != _as_written(trailer, entry.size_bytes):
@@ -66,7 +70,7 @@ def _pack(store: ObjectStore, entry: ObjectInfo, rows: Sequence[BlobRef]) -> lis
     for ref in rows:
         if (ref.sha256, ref.offset, ref.length, ref.crc32c) in known:
             continue
-        if window.checksums(ref.offset, ref.length) != (ref.crc32c, ref.sha256):
+        if not is_sound(window, ref):
             found.append(_payload(entry.key, ref.sha256, ref.offset, ref.length))
         elif entries:
             said = f"the row of blob {ref.sha256} says what the pack does not"
@@ -74,8 +78,9 @@ def _pack(store: ObjectStore, entry: ObjectInfo, rows: Sequence[BlobRef]) -> lis
     return found
 
 
-def _payload(key: str, sha256: str, offset: int, length: int) -> Damage:
-    return Damage(key, "payload", sha256, offset, length, f"blob {sha256} is not what was written")
+def _payload(key: str, sha256: str | None, offset: int, length: int) -> Damage:
+    said = f"blob {sha256} is not what was written" if sha256 else "the dictionary of this pack is damaged"
+    return Damage(key, "payload", sha256, offset, length, said)
 
 
 def _as_written(trailer: bytes, pack_size_bytes: int) -> bytes:
@@ -84,13 +89,15 @@ def _as_written(trailer: bytes, pack_size_bytes: int) -> bytes:
 
 
 def _large(store: ObjectStore, entry: ObjectInfo, rows: Sequence[BlobRef]) -> list[Damage]:
-    sha256 = entry.key.rsplit("/", 1)[-1]
+    sha256, _, codec = entry.key.rsplit("/", 1)[-1].partition(".")
     found: list[Damage] = []
-    if Window(store, entry).checksums(0, entry.size_bytes)[1] != sha256:
+    try:
+        large_checksums(store, entry, sha256, codec or RAW)
+    except IntegrityError:
         found.append(_payload(entry.key, sha256, 0, entry.size_bytes))
     try:
         ref, _ = parse_about(store.get(about_key(entry.key)), entry.key)
-        if (ref.sha256, ref.size_bytes) != (sha256, entry.size_bytes):
+        if (ref.sha256, ref.length) != (sha256, entry.size_bytes):
             raise IntegrityError("the description is that of another blob")
     except (IntegrityError, NotFound) as error:
         said = f"type and device of blob {sha256} are lost but for its row: {error}"

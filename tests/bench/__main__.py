@@ -15,6 +15,7 @@ from pathlib import Path
 from lake.settings import cache_dir
 from tests.bench import (
     alternatives,
+    compute,
     corpus,
     density,
     engine,
@@ -23,6 +24,7 @@ from tests.bench import (
     memory,
     plan,
     read,
+    recompress,
     report,
     scale,
     speed,
@@ -33,7 +35,10 @@ from tests.support.corpus import is_beside
 
 PARTS = {
     part.__name__.rpartition(".")[2]: part.measure
-    for part in (corpus, density, alternatives, speed, memory, read, latency, engine, scale, plan, growth)
+    for part in (
+        *(corpus, density, alternatives, recompress, speed, compute, memory, read, latency, engine),
+        *(scale, plan, growth),
+    )
 }
 SCALE = ("scale", "plan", "growth")
 """Asked for by name only: half an hour, and 8 GB of rows."""

@@ -39,7 +39,7 @@ def run(
     *arguments: str, environ: Mapping[str, str] | None = None, sampled: bool = False, expect: Sequence[int] = (0,)
 ) -> Measured:
     """Run ``python -m`` with these arguments to its end; any exit status but the expected raises with what it said."""
-    environment = {**os.environ, **(environ or {}), "PYTHONPATH": str(REPOSITORY), STARTED: repr(time.time())}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(environ or {}), STARTED: repr(time.time())}
     started, used_s = time.perf_counter(), _children_cpu_s()
     with subprocess.Popen(
         [sys.executable, "-P", "-m", *arguments],

@@ -9,11 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from jobs.cli import Invocation
+from jobs.models import add_model
 from lake.engine import Engine
 from lake.schema import LIBRARY_VERSIONS
 from lake.store.tombstones import certify
 from lake.tables import Tables, rows_table
 from tests.integration.test_crash import source
+from tests.support import tiny_models
 from tests.support.lakes import Lake, new_lake
 
 ODD = pa.table(
@@ -53,6 +56,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, local_engine: Engine) -> La
     lake.analyze("document_text", "keyframes", "loudness", "image_hash")
     lake.scrub()
     certify(lake.job.tables, [CERTIFIED | {"kind": kind} for kind in ("content", "done")])
+    add_model(lake.job, Invocation(json=True), "vad/loud", tiny_models.loud_vad(folder / "vad"), "MIT")
     publish(lake.job.tables, "site_watch", "shots", pa.table({"asset_id": ["a", "b"], "start_s": [0.0, 1.5]}))
     publish(lake.job.tables, "Order", "group", ODD)
     return lake

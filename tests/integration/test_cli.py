@@ -33,6 +33,9 @@ READING: dict[str, list[str]] = {
     "quarantine list": ["quarantine", "list"],
     "quarantine show": ["quarantine", "show", "cut.mp4"],
     "runs list": ["runs", "list"],
+    "models list": ["models", "list"],
+    "models show": ["models", "show", "vad/loud@1"],
+    "models verify": ["models", "verify"],
     "library list": ["library", "list"],
     "library show": ["library", "show", "site_watch"],
     "store stat": ["store", "stat"],
@@ -46,6 +49,9 @@ FIXED = {
     "quarantine list": {"rows"},
     "quarantine show": {"rows"},
     "runs list": {"rows"},
+    "models list": {"rows"},
+    "models show": {"name", "version", "task", "format", "licence", "model_hash", "files"},
+    "models verify": {"models"},
     "store stat": {"blobs", "packs", "bytes", "overhead_bytes", "dead_bytes"},
     "report": {"path"},
     "export": {"files", "bytes"},
@@ -150,7 +156,7 @@ def test_every_verb_has_help_with_an_example(verb: list[str], flag: str) -> None
     done = lake(*verb, flag)
     assert (done.returncode, done.stderr) == (0, "")
     assert "--root URI" in done.stdout and "--json" in done.stdout
-    groups = ("library", "quarantine", "runs", "store")
+    groups = ("engine", "library", "models", "quarantine", "runs", "store")
     assert f"lake {' '.join(verb)}".strip() in done.stdout.partition("\n\n")[2] or verb[0] in groups
 
 

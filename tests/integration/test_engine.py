@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lake.cluster.code import code_files, zip_name
 from lake.engine.attach import session_for
 from lake.engine.record import engine_folder, read_record, record_path
 from lake.engine.spark import SparkEngine
@@ -194,16 +195,10 @@ def test_a_server_elsewhere_is_used_with_the_code_of_the_verb(tmp_path: Path, re
         assert built["published"]
         with session_for(here.settings.model_copy(update={"remote": at}), "test") as spark:
             (found,) = SparkEngine(spark, 1).run([b""], place)
-        assert f"perception-lake-{_code()}.zip/lake/" in found.decode()
+        assert f"{zip_name(code_files())}/lake/" in found.decode()
         wrong = {**NO_JAVA, "LAKE_REMOTE": at[:-1] + "?"}
         _, said = here.lake(*root, "sql", "SELECT 1", "--engine", "spark", environ=wrong, expect=1)
         assert "does not answer" in said and OthersServer.TOKEN[:-1] not in said
-
-
-def _code() -> str:
-    from lake.engine.code import code_hash
-
-    return code_hash()
 
 
 def test_a_server_without_the_lakes_log_store_is_refused_by_name(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from lake.catalog.create import create_lake
 from lake.engine import Engine
 from lake.schema import RUNS
 from lake.settings import Settings, load_settings
+from lake.store.gc import collect
 from lake.store.objects import open_store
 from lake.tables import Tables, rows_table
 from tests.support.lakes import Lake
@@ -25,6 +27,8 @@ from tests.support.minio import MinioServer
 from tests.support.proxy import S3Proxy
 
 pytestmark = pytest.mark.timeout(500)
+
+DAY = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,42 @@ def test_a_lost_answer_to_any_write_of_an_ingest(
         (tmp_path / f"{number}.txt").write_text(f"note {number % 5}\n" * 40, encoding="utf-8")
     lost = ingest_with_each_answer_lost(minio, lossy, bucket, local_engine, tmp_path)
     assert [path for path in lost if "/_delta_log/" in path], lost
+    assert [path for path in lost if ".pack" in path], lost
+
+
+@pytest.mark.full
+def test_a_lost_answer_to_any_write_of_a_compaction(
+    minio: MinioServer, lossy: S3Proxy, bucket: str, local_engine: Engine, tmp_path: Path
+) -> None:
+    """Two packs become one, compressed; then `gc` takes the old ones, not by the proxy: delta-rs holds Python up."""
+    settings = load_settings(f"s3://{bucket}", None)
+    lost: list[str] = []
+    for number in itertools.count(1):
+        root = f"s3://{bucket}/compaction-{number}"
+        direct = lake_at(minio, minio.endpoint_url, root, settings, local_engine)
+        create_lake(direct.job.settings, direct.job.tables, direct.job.store)
+        for delivery in ("a", "b"):
+            (tmp_path / delivery).mkdir(exist_ok=True)
+            for each in range(4):
+                (tmp_path / delivery / f"{each}.txt").write_text(f"note {each} of {delivery}\n" * 200)
+            direct.ingest(tmp_path / delivery)
+        contents = {row["sha256"]: direct.read(row["asset_id"]) for row in direct.rows("assets")}
+        lossy.count_anew(lose_answer_to=number)
+        through = lake_at(minio, lossy.endpoint_url, root, settings, local_engine)
+        report = through.compact(recompress=True)
+        told = f"after the lost answer to write {number}, {lossy.lost}"
+        assert (report["blobs_moved"], report["written"], report["damaged"]) == (8, 1, 0), told
+        assert collect(direct.job.store, direct.job.tables, datetime.now(UTC) + DAY, timedelta(0)).deleted == 2
+        rows = direct.rows("blobs")
+        assert Counter(row["sha256"] for row in rows) == Counter(contents.keys()), told
+        assert {row["codec"] for row in rows} == {"zstd"}
+        assert Counter(row["asset_id"] for row in direct.rows("assets")).most_common(1)[0][1] == 1, told
+        assert added_twice(direct) == [], told
+        assert {row["sha256"]: direct.read(row["file"]) for row in direct.rows("assets")} == contents
+        if not lossy.lost:
+            break
+        lost += lossy.lost
+    assert [path for path in lost if "/_delta_log/" in path and "/blobs/" in path], lost
     assert [path for path in lost if ".pack" in path], lost
 
 

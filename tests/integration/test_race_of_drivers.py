@@ -1,4 +1,4 @@
-"""Four Spark drivers append twelve times each to one table on MinIO: nothing is lost, and Delta's own store loses some.
+"""Four Spark drivers append fifty times each to one table on MinIO: nothing is lost, and Delta's own store loses some.
 
 They are released together for an append, and commits are under way for a while, as they are to a store that is not on
 this machine: otherwise whole appends collide too rarely for a control that must lose. The last appends are made by each
@@ -25,7 +25,7 @@ from tests.support.proxy import S3Proxy
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
-DRIVERS, APPENDS = 4, 12
+DRIVERS, APPENDS = 4, 50
 TOGETHER = 4
 DELTAS_STORE = "io.delta.storage.S3SingleDriverLogStore"
 COMMITS_TAKE_S = 0.3

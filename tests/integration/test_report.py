@@ -119,7 +119,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(filled: Lake, page: Page) -
         assert f"{device} {place}" in page.text
     for kind in ("video", "audio", "image", "document"):
         assert f" {kind} {sum(a['media_kind'] == kind for a in assets)} " in page.text
-    for name in ANALYSES:
+    for name in (name for name, analysis in ANALYSES.items() if None not in analysis.models.values()):
         assert f" {name} " in page.text
 
 

@@ -21,11 +21,13 @@ from lake.catalog.read import open_content, open_recording
 from lake.engine import Engine
 from lake.errors import IntegrityError, LakeError, NotFound, PolicyRefused
 from lake.rewrite import delete_rows
+from lake.schema import SCRUBS
 from lake.store.blobs import stored_blobs
 from lake.store.compact import CompactContext, compact
 from lake.store.gc import collect
 from lake.store.lease import horizon, lease
 from lake.store.objects import FolderStore
+from lake.store.scrub_files import check_files, known_files
 from lake.store.stat import stat
 from lake.tables import Tables
 from tests.support.lakes import Lake, OneEngine, bucket_lake, new_lake
@@ -475,3 +477,87 @@ def test_the_same_on_a_bucket(
     assert (lake.scrub()["damaged"], lake.scrub()["blobs"]) == (0, len(contents))
     all_read(lake, contents)
     assert lake.ingest(tmp_path / "in")["arrivals"] == 0
+
+
+def table_files(lake: Lake) -> list[Path]:
+    """Every file of the tables and their logs that never changes, but for those of the scrubs themselves."""
+    root = Path(lake.job.settings.root)
+    found = [path for folder in ("tables", "features") for path in sorted((root / folder).rglob("*"))]
+    changing = ("_last_checkpoint", "_usage.json.z")
+    return [p for p in found if p.is_file() and p.name not in changing and "tables/scrubs" not in str(p)]
+
+
+def settled(lake: Lake) -> None:
+    """Make the tables' files as old as those of a lake that nobody writes to just now."""
+    for path in table_files(lake):
+        then = path.stat().st_mtime - 2 * 3600
+        os.utime(path, (then, then))
+
+
+def with_a_bit_flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
+
+
+def test_scrub_finds_every_flipped_bit_of_the_tables(lake: Lake, tmp_path: Path) -> None:
+    """Rows, statistics, logs: 200 bits anywhere in them, and nothing is told of what is whole."""
+    fill(lake, tmp_path / "in", runs=2)
+    settled(lake)
+    files = table_files(lake)
+    report = lake.scrub()
+    assert report["damaged"] == 0
+    known = known_files(lake.job.tables)
+    root = Path(lake.job.settings.root)
+    draw = random.Random(9)
+    assert known.keys() >= {str(path.relative_to(root)) for path in files}
+    flipped = 0
+    while flipped < 200:
+        whole = {path: path.read_bytes() for path in files}
+        hit = draw.sample(sorted(whole), min(len(whole) // 2, 200 - flipped))
+        for path in hit:
+            path.write_bytes(with_a_bit_flipped(whole[path], draw.randrange(len(whole[path]))))
+            os.utime(path, (0, 0))
+        checks = list(check_files(lake.job.store, known, now()))
+        assert {root / check.entry.key for check in checks if check.damage} == set(hit)
+        flipped += len(hit)
+        for path in hit:
+            path.write_bytes(whole[path])
+            os.utime(path, (0, 0))
+    assert lake.scrub()["damaged"] == 0
+
+
+def test_a_hurt_file_of_a_table_is_told_and_restored(lake: Lake, tmp_path: Path) -> None:
+    fill(lake, tmp_path / "in", runs=1)
+    settled(lake)
+    lake.scrub()
+    replica = tmp_path / "replica"
+    shutil.copytree(lake.job.settings.root, replica)
+    path = next(path for path in table_files(lake) if "tables/assets/part" in str(path))
+    whole = path.read_bytes()
+    path.write_bytes(with_a_bit_flipped(whole, len(whole) - 40))
+    os.utime(path, (0, 0))
+    report = lake.scrub()
+    assert (report["damaged"], report["repaired"]) == (1, 0)
+    assert str(path.relative_to(lake.job.settings.root)) in report["findings"][0]["said"]
+    assert (lake.scrub(repair=True, replica=str(replica))["repaired"], path.read_bytes()) == (1, whole)
+    assert lake.scrub()["damaged"] == 0
+
+
+def test_a_file_that_was_hurt_before_the_first_scrub_is_told_where_it_cannot_be_read(
+    lake: Lake, tmp_path: Path
+) -> None:
+    fill(lake, tmp_path / "in", runs=1)
+    settled(lake)
+    path = next(path for path in table_files(lake) if "tables/assets/part" in str(path))
+    path.write_bytes(path.read_bytes()[:-100])
+    os.utime(path, (0, 0))
+    assert "cannot be read" in lake.scrub()["findings"][0]["said"]
+    assert lake.scrub()["damaged"] == 1, "a hurt file is not noted as one that has to be so"
+
+
+def test_a_lake_of_before_gets_the_column_that_scrubs_note_in(lake: Lake, tmp_path: Path) -> None:
+    fill(lake, tmp_path / "in", runs=1)
+    shutil.rmtree(Path(lake.job.tables.uri("scrubs")))
+    lake.job.tables.create("scrubs", SCRUBS.remove(SCRUBS.get_field_index("crc32c")))
+    settled(lake)
+    assert lake.scrub()["damaged"] == 0
+    assert known_files(lake.job.tables)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pyspark
 
@@ -32,9 +35,11 @@ class Process:
 class Cluster:
     """One master and some workers of one core each; all of it is ended by process id when the context ends."""
 
-    def __init__(self, folder: Path, workers: int = 2) -> None:
+    def __init__(self, folder: Path, workers: int = 2, variables: Sequence[Mapping[str, str]] = ()) -> None:
+        """``variables`` are those that each worker has of its own, and its executors by it."""
         self.folder = folder
         self.workers = workers
+        self.variables = variables
         self._processes: list[subprocess.Popen[bytes]] = []
         self.port, self._web_port = free_ports(2)
 
@@ -58,7 +63,6 @@ class Cluster:
                 "    spark.driver.host: 127.0.0.1\n"
                 "    spark.driver.bindAddress: 127.0.0.1\n"
                 "    spark.executor.memory: 512m\n"
-                f"    spark.executorEnv.PYTHONPATH: {ROOT}\n"
             )
             (conf / "profiles" / "local.yaml").write_text(f"spark: {{master: '{self.master}'}}\n")
         return conf
@@ -91,7 +95,8 @@ class Cluster:
         self._start("master.Master", *address, "--port", str(self.port), "--webui-port", str(self._web_port))
         for number in range(self.workers):
             place = ["--work-dir", str(self.folder / f"worker-{number}"), "--webui-port", "0"]
-            self._start("worker.Worker", *address, "--cores", "1", "--memory", "1g", *place, self.master)
+            own = self.variables[number] if self.variables else {}
+            self._start("worker.Worker", *address, "--cores", "1", "--memory", "1g", *place, self.master, **own)
         deadline = time.monotonic() + 90
         while self._alive() < self.workers:
             if time.monotonic() > deadline:
@@ -109,14 +114,14 @@ class Cluster:
             if any(process.pid == pid and EXECUTOR in process.command_line for process in _processes()):
                 os.kill(pid, 9)
 
-    def _start(self, name: str, *arguments: str) -> None:
+    def _start(self, name: str, *arguments: str, **variables: str) -> None:
         home = Path(pyspark.__file__).parent
         environment = {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
         with (self.folder / "cluster.log").open("ab") as log:
             self._processes.append(
                 subprocess.Popen(
                     [str(home / "bin" / "spark-class"), f"org.apache.spark.deploy.{name}", *arguments],
-                    env={**os.environ, **environment},
+                    env={**os.environ, **environment, **variables},
                     stdout=log,
                     stderr=log,
                 )
@@ -125,10 +130,18 @@ class Cluster:
     def _alive(self) -> int:
         """Workers that the master knows."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._web_port}/json/") as answer:
-                return answer.read().decode().count('"state" : "ALIVE"')
-        except OSError:
+            return sum(worker["state"] == "ALIVE" for worker in self._told()["workers"])
+        except (OSError, ValueError):  # while it starts, the master answers every request with its page
             return 0
+
+    def applications(self) -> dict[str, str]:
+        """State of each application that the master had, by its id."""
+        told = self._told()
+        return {each["id"]: each["state"] for each in [*told["activeapps"], *told["completedapps"]]}
+
+    def _told(self) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._web_port}/json/") as answer:
+            return json.loads(answer.read())
 
 
 def _processes() -> list[Process]:

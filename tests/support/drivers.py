@@ -6,9 +6,14 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
 
 from tests.support.lakes import ROOT
+
+TOLD_BYTES = 4000
+"""Of what a driver said on stderr: shown where a test fails."""
 
 
 @contextlib.contextmanager
@@ -16,15 +21,24 @@ def spark_drivers(
     root: str, table: str, count: int, environment: Mapping[str, str], *log_store: str
 ) -> Iterator[list[subprocess.Popen[str]]]:
     """So many drivers, started and ready to append; see ``tests.support.race_driver``."""
+    with contextlib.ExitStack() as stack:
+        said = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(count)]
+        yield from _started(root, table, said, environment, *log_store)
+
+
+def _started(
+    root: str, table: str, said: Sequence[IO[str]], environment: Mapping[str, str], *log_store: str
+) -> Iterator[list[subprocess.Popen[str]]]:
     drivers = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.support.race_driver", root, table, f"spark{number}", *log_store],
             env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
         )
-        for number in range(count)
+        for number, errors in enumerate(said)
     ]
     try:
         for driver in drivers:
@@ -32,9 +46,12 @@ def spark_drivers(
             assert driver.stdout.readline() == "ready\n"
         yield drivers
     finally:
-        for driver in drivers:
+        for driver, errors in zip(drivers, said, strict=True):
+            ended = driver.poll()
             driver.kill()
             driver.communicate()
+            errors.seek(0)
+            print(f"{'it ran' if ended is None else f'it had ended with {ended}'}: {errors.read()[-TOLD_BYTES:]}")
 
 
 def append(driver: subprocess.Popen[str]) -> str:

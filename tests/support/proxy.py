@@ -182,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._carry_out(traffic)
 
     def _carry_out(self, traffic: Traffic) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body, chunked = self._body()
         headers = {name.lower(): value for name, value in self.headers.items() if name.lower() not in (*HOP, "expect")}
         if self.owner.ignore_conditions and "if-none-match" in headers:
             headers = self.owner.without_condition(self.command, self.path, headers)
@@ -199,7 +199,12 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in headers.items():
                 upstream.putheader(name, value)
-            upstream.endheaders(body)
+            if chunked:
+                upstream.putheader("Transfer-Encoding", "chunked")
+                upstream.endheaders()
+                upstream.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n")
+            else:
+                upstream.endheaders(body)
             answer = upstream.getresponse()
             content = answer.read()
             if self.command == "GET":
@@ -210,6 +215,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._answer(answer.status, answer.reason, answer.getheaders(), content)
+
+    def _body(self) -> tuple[bytes, bool]:
+        """The bytes of a request, and whether they came in chunks without a length, as Arrow's parts do."""
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length", 0))), False
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass  # trailers of the chunks; what S3 calls trailers is within them
+        return b"".join(chunks), True
 
     def _answer(self, status: int, reason: str, headers: list[tuple[str, str]], content: bytes) -> None:
         self.send_response_only(status, reason)

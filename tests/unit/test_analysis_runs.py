@@ -79,7 +79,8 @@ def test_random_bytes_are_damaged(analysis: str, content_type: str) -> None:
 
 
 def test_every_analysis_declares_what_a_table_needs() -> None:
-    assert set(ANALYSES) == {"document_text", "keyframes", "speech", "loudness", "image_hash"}
+    plain = {"document_text", "keyframes", "speech", "loudness", "image_hash"}
+    assert set(ANALYSES) == plain | {"transcript", "text_embedding", "image_labels"}
     for name, analysis in ANALYSES.items():
         assert analysis.name == name and analysis.table == f"feature_{name}"
         assert len(set(analysis.schema.names)) == len(analysis.schema.names)

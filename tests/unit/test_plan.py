@@ -15,7 +15,7 @@ from lake.ingest.discover import waves
 from lake.ingest.plan import cut
 from lake.model import Arrival
 from lake.settings import IngestSettings
-from lake.store.compact import PackUse, groups_of
+from lake.store.pack_use import PackUse, groups_of
 from lake.store.plan import PART_BYTES, Prediction, Shape, predict
 
 FIELDS = [

@@ -1,7 +1,6 @@
 package org.perceptionlake;
 
 import java.util.Map;
-import java.util.concurrent.ConcurrentHashMap;
 import org.apache.spark.sql.catalyst.analysis.NoSuchTableException;
 import org.apache.spark.sql.classic.SparkSession;
 import org.apache.spark.sql.connector.catalog.Identifier;
@@ -17,13 +16,11 @@ import org.apache.spark.sql.util.CaseInsensitiveStringMap;
  *
  * <p>{@code spark.sql.catalog.LIBRARY} names this class, {@code spark.sql.catalog.LIBRARY.table.TABLE} a place and
  * {@code spark.sql.catalog.LIBRARY.version.TABLE} a version. A catalog belongs to one session, so that verbs that
- * share a server (Spark Connect) do not see each other's. Nothing can be created, changed or dropped. A table is
- * opened once: who opens it before a query may then forbid paths in SQL (spark.sql.runSQLOnFiles), which Delta asks.
+ * share a server (Spark Connect) do not see each other's. Nothing can be created, changed or dropped.
  */
 public final class PinnedCatalog implements TableCatalog {
   private String name;
   private CaseInsensitiveStringMap options;
-  private final Map<String, Table> opened = new ConcurrentHashMap<>();
 
   @Override
   public void initialize(String name, CaseInsensitiveStringMap options) {
@@ -42,14 +39,8 @@ public final class PinnedCatalog implements TableCatalog {
     if (table.namespace().length != 0 || place == null) {
       throw new NoSuchTableException(table);
     }
-    Table found = opened.get(place);
-    if (found == null) {
-      TableCatalog delta =
-          (TableCatalog) SparkSession.active().sessionState().catalogManager().v2SessionCatalog();
-      found = delta.loadTable(Identifier.of(new String[] {"delta"}, place), options.get("version." + table.name()));
-      opened.put(place, found);
-    }
-    return found;
+    TableCatalog delta = (TableCatalog) SparkSession.active().sessionState().catalogManager().v2SessionCatalog();
+    return delta.loadTable(Identifier.of(new String[] {"delta"}, place), options.get("version." + table.name()));
   }
 
   @Override

@@ -1,0 +1,101 @@
+"""What an analysis reads of a decoded recording: pictures at times, samples in blocks. Works in the decoding child."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Reading(Protocol):
+    """One reader's share of a stream; several may be served by one decode (``lake.media.decode.read``)."""
+
+    kind: str
+    """``video`` or ``audio``."""
+
+    def begin(self, stream: Any) -> None:
+        """Told the stream (PyAV's) before its first frame."""
+        ...
+
+    def take(self, frame: Any) -> Iterator[Any]:
+        """What the reader gets for a frame (PyAV's)."""
+        ...
+
+    def end(self) -> Iterator[Any]:
+        """What is left after the last frame."""
+        ...
+
+
+class Pictures:
+    """Frames as (seconds from the start, height × width × 3 BGR); see ``iter_video_frames``."""
+
+    kind = "video"
+
+    def __init__(self, every_s: float | None = None, keyframes_only: bool = False) -> None:
+        self.keyframes_only = keyframes_only
+        self._every_s = every_s
+        self._next_s = self._start_s = 0.0
+        self._rate_hz = 25.0
+        self._number = -1
+
+    def begin(self, stream: Any) -> None:
+        self._start_s = float((stream.start_time or 0) * stream.time_base)
+        self._rate_hz = float(stream.average_rate or 25)
+
+    def take(self, frame: Any) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        if self.keyframes_only and not frame.key_frame:
+            return
+        self._number += 1
+        time_s = frame.time - self._start_s if frame.time is not None else self._number / self._rate_hz
+        if self._every_s is not None and time_s < self._next_s:
+            return
+        self._next_s = time_s + (self._every_s or 0.0)
+        yield time_s, frame.to_ndarray(format="bgr24")
+
+    def end(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        yield from ()
+
+
+class Samples:
+    """Samples in -1 … 1 as blocks of at most ``block_s``; see ``audio_blocks``."""
+
+    kind = "audio"
+
+    def __init__(self, sample_rate_hz: int, mono: bool, block_s: float) -> None:
+        from av.audio.resampler import AudioResampler
+
+        self._mono = mono
+        self._block = int(block_s * sample_rate_hz)
+        self._resampler = AudioResampler(format="fltp", layout="mono" if mono else None, rate=sample_rate_hz)
+        self._held: list[NDArray[np.float32]] = []
+        self._count = 0
+
+    def begin(self, stream: Any) -> None:
+        """Nothing depends on the stream: its first frame tells rate and layout."""
+
+    def take(self, frame: Any) -> Iterator[NDArray[np.float32]]:
+        # Time stamps of cut recordings jump; samples are counted instead.
+        frame.pts = None
+        yield from self._blocks(self._resampler.resample(frame))
+
+    def end(self) -> Iterator[NDArray[np.float32]]:
+        with contextlib.suppress(ValueError):
+            yield from self._blocks(self._resampler.resample(None))
+        if self._count:
+            joined = np.concatenate(self._held, axis=1)
+            yield joined[0] if self._mono else joined
+
+    def _blocks(self, resampled: Any) -> Iterator[NDArray[np.float32]]:
+        for out in resampled:
+            samples = out.to_ndarray()
+            self._held.append(samples)
+            self._count += samples.shape[1]
+            while self._count >= self._block:
+                joined = np.concatenate(self._held, axis=1)
+                yield joined[0, : self._block] if self._mono else joined[:, : self._block]
+                self._held, self._count = [joined[:, self._block :]], self._count - self._block

@@ -1,0 +1,87 @@
+"""One decode of a container for several readings of its streams. Works in the decoding child."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from av.error import EOFError as EndOfFile
+from av.error import FFmpegError
+
+from lake.errors import Damaged
+from lake.media.decode import attached
+from lake.media.readings import Pictures, Reading
+
+
+def read(container: Any, readings: Sequence[Reading], threads: int = 1) -> Iterator[tuple[Reading, Any]]:
+    """Decode once for several readings: each with what it gets, in the order of the container.
+
+    A reading whose stream is not there gets nothing. Damaged packets are passed over; where no frame at all of its
+    stream can be decoded, a reading gets a ``Damaged`` as its last item. The frames are the same by any number of
+    ``threads``, which libav then decodes video with.
+    """
+    streams = [
+        _Open(stream, [reading for reading in readings if reading.kind == kind], threads)
+        for kind, stream in (("video", _video(container)), ("audio", next(iter(container.streams.audio), None)))
+        if stream is not None and any(reading.kind == kind for reading in readings)
+    ]
+    if not streams:
+        return
+    by_index = {each.stream.index: each for each in streams}
+    try:
+        for packet in container.demux([each.stream for each in streams]):
+            yield from by_index[packet.stream.index].decoded(packet)
+            if all(each.ended for each in streams):
+                break
+    except FFmpegError as error:
+        for each in streams:
+            each.last = error
+    for each in streams:
+        yield from each.finished()
+
+
+class _Open:
+    """One stream of an open container, and who reads it."""
+
+    def __init__(self, stream: Any, readings: Sequence[Reading], threads: int) -> None:
+        self.stream = stream
+        self.readings = readings
+        self.ended = False
+        self.last: Exception | None = None
+        self._given = 0
+        if stream.type == "video":
+            stream.thread_type = "AUTO" if threads > 1 else "NONE"
+            stream.codec_context.thread_count = threads
+            if all(isinstance(reading, Pictures) and reading.keyframes_only for reading in readings):
+                stream.codec_context.skip_frame = "NONKEY"
+        for reading in readings:
+            reading.begin(stream)
+
+    def decoded(self, packet: Any) -> Iterator[tuple[Reading, Any]]:
+        if self.ended:
+            return
+        try:
+            frames = packet.decode()
+        except EndOfFile:
+            self.ended = True
+            return
+        except FFmpegError as error:
+            self.last = error
+            return
+        for frame in frames:
+            self._given += 1
+            for reading in self.readings:
+                for item in reading.take(frame):
+                    yield reading, item
+
+    def finished(self) -> Iterator[tuple[Reading, Any]]:
+        nothing = self._given == 0 and self.last is not None
+        for reading in self.readings:
+            for item in reading.end():
+                yield reading, item
+            if nothing:
+                yield reading, Damaged(f"no frame of the {self.stream.type} can be decoded: {self.last}")
+
+
+def _video(container: Any) -> Any:
+    return next((stream for stream in container.streams.video if not attached(stream)), None)

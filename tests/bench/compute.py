@@ -1,0 +1,198 @@
+"""Part ``compute``: three analyses by the lake, a bare loop, the usual PySpark job and Daft, on the same recordings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from jobs.cli import Invocation
+from jobs.context import open_job
+from lake.settings import cache_dir
+from tests.bench import process
+from tests.bench.place import Place, ingest
+from tests.bench.report import Figure, Section, table
+from tests.support.analysis_media import avi
+from tests.support.corpus import whole
+
+DAFT = "0.7.26"
+TEXT = """The same pure functions by all: a log-mel summary of audio and the text of documents of the corpus, drawn by a
+seed, and a hash of a frame each half second of made films. Each contender is a process of its own, in turn; all must
+give the same results before a time is looked at. A time is that of the whole process. *Marginal* is what one more
+recording costs, between the two sizes; *fixed* is what is left at none. The bare loop is two processes that keep their
+results; the usual job is `binaryFile`, a pandas UDF and Parquet; Daft's is its native runner with two processes. The
+lake reads recordings that were ingested before. Medians of {repeats}."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One analysis on two sizes."""
+
+    analysis: str
+    kind: str
+    small: int
+    large: int
+
+
+CONTESTS = (
+    Contest("log_mel", "audio", 400, 2_400),
+    Contest("document_text", "document", 200, 1_200),
+    Contest("frame_hash", "video", 16, 96),
+)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Medians of one contender."""
+
+    small: int
+    """Recordings."""
+    large: int
+    small_s: float
+    large_s: float
+
+    @property
+    def marginal_s(self) -> float:
+        return (self.large_s - self.small_s) / (self.large - self.small)
+
+    @property
+    def fixed_s(self) -> float:
+        return self.small_s - self.small * self.marginal_s
+
+
+def measure(place: Place) -> Section:
+    section = Section("compute", "Compute", TEXT.format(repeats=place.repeats))
+    packages = _daft()
+    rows = []
+    for contest in CONTESTS:
+        times = _held(place, contest, packages)
+        rows += [_row(contest, name, each, times["bare loop"]) for name, each in times.items()]
+        section.figures += _figures(contest, times)
+    head = ("analysis", "contender", "small, s", "large, s", "marginal, ms", "of the loop's", "fixed, s")
+    section.tables.append(table(head, rows))
+    return section
+
+
+def _held(place: Place, contest: Contest, packages: Path | None) -> dict[str, Times]:
+    found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for count in (contest.small, contest.large):
+        folder = _recordings(place, contest, count)
+        root = place.empty_lake(f"compute-{contest.kind}-{count}").settings.root
+        ingest(root, folder)
+        _drop_unreadable(root, folder)
+        contenders = _contenders(place, contest, folder, root, packages)
+        for _ in range(place.repeats):
+            for name, contender in contenders.items():
+                found[name, count].append(contender())
+        digests = {name: found[name, count][0]["digest"] for name in contenders}
+        assert len(set(digests.values())) == 1, f"{contest.analysis} of {count}: other results: {digests}"
+        shutil.rmtree(root)
+    return {name: _times(found[name, contest.small], found[name, contest.large]) for name in contenders}
+
+
+def _times(small: list[dict[str, Any]], large: list[dict[str, Any]]) -> Times:
+    seconds = [median(each["seconds"] for each in runs) for runs in (small, large)]
+    return Times(small[0]["records"], large[0]["records"], *seconds)
+
+
+def _drop_unreadable(root: str, folder: Path) -> None:
+    """What ingest put in quarantine is analysed by nobody."""
+    for row in open_job(Invocation(root=root, json=True)).tables.dataset("quarantine").to_table().to_pylist():
+        (folder / row["path"]).unlink()
+
+
+def _contenders(
+    place: Place, contest: Contest, folder: Path, root: str, packages: Path | None
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    def by_lake(engine: str) -> dict[str, Any]:
+        copy = place.scratch / "compute-root"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(root, copy)
+        return process.run("tests.bench.compute_lake", contest.analysis, str(copy), engine).document
+
+    def with_output(module: str, environ: dict[str, str] | None = None) -> dict[str, Any]:
+        out = place.scratch / "compute-out"
+        shutil.rmtree(out, ignore_errors=True)
+        return process.run(module, contest.analysis, str(folder), str(out), environ=environ).document
+
+    contenders: dict[str, Callable[[], dict[str, Any]]] = {
+        "bare loop": lambda: process.run("tests.bench.compute_loop", contest.analysis, str(folder)).document,
+        "lake, local": lambda: by_lake("local"),
+        "lake, Spark": lambda: by_lake("spark"),
+        "plain PySpark": lambda: with_output("tests.bench.compute_spark"),
+    }
+    if packages is not None:
+        path = os.pathsep.join([str(process.REPOSITORY), str(packages)])
+        contenders["Daft"] = lambda: with_output("tests.bench.compute_daft", {"PYTHONPATH": path})
+    return contenders
+
+
+def _recordings(place: Place, contest: Contest, count: int) -> Path:
+    folder = place.scratch / f"compute-in-{contest.kind}-{count}"
+    folder.mkdir()
+    if contest.kind == "video":
+        for number in range(count):
+            (folder / f"{number:05}.avi").write_bytes(avi(_moving(number), 25))
+        return folder
+    seen: set[bytes] = set()
+    for path in sorted(whole().folder.glob(f"{contest.kind}/**/*")):
+        if len(seen) == count:
+            break
+        data = path.read_bytes() if path.is_file() and path.stat().st_size < 2_000_000 else b""
+        if data and data not in seen:
+            seen.add(data)
+            (folder / f"{len(seen):05}{path.suffix.lower()}").write_bytes(data)
+    return folder
+
+
+def _moving(number: int) -> list[Any]:
+    """Four seconds of blurred noise that moves, another for each number."""
+    import cv2
+
+    draw = np.random.default_rng(number)
+    ground = cv2.GaussianBlur(draw.integers(0, 255, (240, 320, 3), np.uint8), (0, 0), 6)
+    return [np.roll(ground, (frame, 2 * frame), (0, 1)) for frame in range(100)]
+
+
+def _daft() -> Path | None:
+    """A folder with Daft alone; None where there is no way to get it."""
+    folder = cache_dir() / f"daft-{DAFT}"
+    if not (folder / "daft").is_dir():
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), f"daft=={DAFT}"]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            print("bench: Daft cannot be installed and is left out", file=sys.stderr)
+            return None
+    return folder
+
+
+def _row(contest: Contest, name: str, times: Times, loop: Times) -> tuple[Any, ...]:
+    ratio = times.marginal_s / loop.marginal_s
+    figures = (times.small_s, times.large_s, 1000 * times.marginal_s, ratio, times.fixed_s)
+    return contest.analysis, name, *(round(figure, 2) for figure in figures)
+
+
+def _figures(contest: Contest, times: dict[str, Times]) -> list[Figure]:
+    loop, plain = times["bare loop"], times["plain PySpark"]
+    figures = []
+    for name in ("lake, local", "lake, Spark"):
+        ours = times[name]
+        said = f"{contest.analysis}, {name}: "
+        rate_goal = 2 if contest.analysis == "log_mel" else 1
+        figures += [
+            Figure(f"{said}marginal time over the loop's", ours.marginal_s / loop.marginal_s, at_most=1.1),
+            Figure(f"{said}rate over plain PySpark's", plain.marginal_s / ours.marginal_s, at_least=rate_goal),
+            Figure(f"{said}fixed time over plain PySpark's", ours.fixed_s / plain.fixed_s, at_most=0.6),
+        ]
+        if "Daft" in times:
+            share = times["Daft"].large_s / ours.large_s
+            figures.append(Figure(f"{said}Daft's time over ours, large", share, at_least=1))
+    return figures

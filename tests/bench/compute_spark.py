@@ -1,0 +1,41 @@
+"""The job most people write: ``binaryFile``, a pandas UDF over the bytes, Parquet out.
+
+python -m tests.bench.compute_spark ANALYSIS FOLDER OUT     prints JSON {records, seconds, digest}
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pandas as pd
+from pyspark.sql.functions import col, pandas_udf
+
+from lake.session import build_session
+from lake.settings import load_settings
+from tests.bench.compute_contest import digest
+from tests.bench.process import since_start_s
+
+
+def main() -> None:
+    name, folder, out = sys.argv[1:4]
+    spark = build_session(load_settings(f"{out}-settings"), "plain")
+
+    @pandas_udf("sha256 string, text string")
+    def results(path: pd.Series, content: pd.Series) -> pd.DataFrame:
+        from tests.bench.compute_contest import analysed
+
+        found = [analysed(name, where, data) or (None, None) for where, data in zip(path, content, strict=True)]
+        return pd.DataFrame(found, columns=["sha256", "text"])
+
+    frame = spark.read.format("binaryFile").load(f"file:{folder}")
+    frame.select(results("path", "content").alias("found")).select(col("found.*")).write.parquet(out)
+    seconds = since_start_s()
+    rows = spark.read.parquet(out).where("sha256 IS NOT NULL").collect()
+    document = {"records": len(rows), "seconds": seconds}
+    print(json.dumps({**document, "digest": digest((row[0], row[1]) for row in rows)}))
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()

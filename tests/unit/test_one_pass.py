@@ -1,0 +1,230 @@
+"""Several analyses of one recording: opened once, decoded once, and each with what it has alone."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lake.analysis.registry import ANALYSES
+from lake.errors import RecordError, Unsupported
+from lake.media import streams
+from lake.media.child import FUNCTIONS
+from lake.media.decode import audio_blocks, iter_video_frames
+from lake.media.one_pass import BOX_ITEMS, together
+from lake.model import Media
+from tests.support.analysis_media import RATE_HZ, avi, tone, wav
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def pictures(count: int) -> list[Any]:
+    draw = np.random.default_rng(4)
+    scenes = [draw.integers(0, 255, (96, 128, 3), np.uint8) for _ in range(3)]
+    return [np.roll(scenes[3 * number // count], number, axis=1) for number in range(count)]
+
+
+@functools.cache
+def film() -> bytes:
+    """Six seconds of moving noise, and sound."""
+    return avi(pictures(150), 25, tone(6.0, 440.0, 0.3, RATE_HZ))
+
+
+def media(data: bytes, content_type: str = "video/x-msvideo") -> Media:
+    return Media("0" * 64, content_type, "video", data=data)
+
+
+def analyzed(data: bytes, *names: str, content_type: str = "video/x-msvideo", threads: int = 1) -> dict[str, Any]:
+    """What the decoding child answers, in this process."""
+    analyses = {name: dict(ANALYSES[name].params) for name in names}
+    analyze = FUNCTIONS["analyze"]
+    assert callable(analyze)
+    answer: dict[str, Any] = analyze(
+        {
+            "analyses": analyses,
+            "sha256": "0" * 64,
+            "content_type": content_type,
+            "media_kind": "video",
+            "threads": threads,
+            "data": data,
+            "path": None,
+        }
+    )
+    return answer
+
+
+class Counts:
+    """Containers opened and frames decoded since it was made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import av
+
+        self.opened = 0
+        self.frames: dict[str, int] = {}
+        open_container, decoded = av.open, streams._Open.decoded
+
+        def opens(*args: Any, **options: Any) -> Any:
+            self.opened += args[1:2] == ("r",)
+            return open_container(*args, **options)
+
+        def decodes(stream: Any, packet: Any) -> Any:
+            before = stream._given
+            yield from decoded(stream, packet)
+            kind = stream.stream.type
+            self.frames[kind] = self.frames.get(kind, 0) + stream._given - before
+
+        monkeypatch.setattr(av, "open", opens)
+        monkeypatch.setattr(streams._Open, "decoded", decodes)
+
+
+def test_a_film_is_opened_and_decoded_once_for_all_its_analyses(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = {name: analyzed(film(), name)[name] for name in ("keyframes", "speech", "loudness")}
+    counts = Counts(monkeypatch)
+    found = analyzed(film(), "keyframes", "speech", "loudness")
+    assert counts.opened == 1
+    assert counts.frames["video"] == 150
+    assert found == alone
+    assert found["keyframes"]["rows"]
+    assert found["loudness"]["rows"]
+
+
+def test_sound_is_decoded_once_for_readers_of_several_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = wav(tone(40.0, 300.0, 0.4, RATE_HZ))
+    jobs: dict[str, Callable[[Media], Any]] = {
+        str(rate): lambda shared, rate=rate: np.concatenate(list(audio_blocks(shared, rate)))  # type: ignore[misc]
+        for rate in (8_000, 16_000, 48_000)
+    }
+    alone = {name: job(media(sound, "audio/x-wav")) for name, job in jobs.items()}
+    counts = Counts(monkeypatch)
+    found = together(media(sound, "audio/x-wav"), jobs)
+    assert counts.opened == 1
+    assert all((found[name] == alone[name]).all() for name in jobs)
+
+
+def test_key_frames_and_all_frames_of_one_decode() -> None:
+    jobs: dict[str, Callable[[Media], Any]] = {
+        "all": lambda shared: [time_s for time_s, _ in iter_video_frames(shared)],
+        "keys": lambda shared: [time_s for time_s, _ in iter_video_frames(shared, keyframes_only=True)],
+        "seconds": lambda shared: [time_s for time_s, _ in iter_video_frames(shared, every_s=1.0)],
+    }
+    found = together(media(film()), jobs)
+    assert found == {name: job(media(film())) for name, job in jobs.items()}
+    assert len(found["all"]) == 150 > len(found["keys"]) > 1
+    assert len(found["seconds"]) == 6
+
+
+def test_one_that_fails_or_stops_early_costs_the_others_nothing() -> None:
+    def fails(shared: Media) -> str:
+        for _ in audio_blocks(shared, 16_000, block_s=0.1):
+            return "stopped"
+        return "nothing"
+
+    def raises(shared: Media) -> str:
+        try:
+            next(iter(iter_video_frames(shared)))
+            raise Unsupported("not this one")
+        except RecordError as error:
+            return str(error)
+
+    found = together(
+        media(film()),
+        {
+            "stops": fails,
+            "raises": raises,
+            "reads nothing": lambda shared: "done",
+            "counts": lambda shared: sum(1 for _ in iter_video_frames(shared)),
+        },
+    )
+    assert found == {"stops": "stopped", "raises": "not this one", "reads nothing": "done", "counts": 150}
+
+
+def test_a_reader_that_starts_when_another_has_ended_is_not_taken_for_it() -> None:
+    """The number of a thread is given anew at once: taken for its name, the decode waited for ever."""
+    sound = wav(tone(0.1, 300.0, 0.4, RATE_HZ))
+    jobs: dict[str, Callable[[Media], Any]] = {str(number): lambda shared: "done" for number in range(20)}
+    jobs["reads"] = lambda shared: sum(len(block) for block in audio_blocks(shared))
+    for _ in range(20):
+        assert together(media(sound, "audio/x-wav"), jobs)["reads"] == 1600
+
+
+def test_one_that_reads_two_streams_in_step_or_in_turn_gets_both() -> None:
+    def in_step(shared: Media) -> int:
+        return len(list(zip(iter_video_frames(shared), audio_blocks(shared, 16_000, block_s=0.02), strict=False)))
+
+    def in_turn(shared: Media) -> tuple[int, int]:
+        return sum(1 for _ in iter_video_frames(shared)), sum(len(block) for block in audio_blocks(shared, 16_000))
+
+    jobs: dict[str, Callable[[Media], Any]] = {"in step": in_step, "in turn": in_turn}
+    assert together(media(film()), jobs) == {name: job(media(film())) for name, job in jobs.items()}
+
+
+@pytest.mark.parametrize("data", [film()[:400], b"RIFF no film", film()[:20_000]], ids=["head", "none", "cut"])
+def test_a_damaged_film_says_the_same_to_each_as_alone(data: bytes) -> None:
+    names = ("keyframes", "speech", "loudness")
+    assert analyzed(data, *names) == {name: analyzed(data, name)[name] for name in names}
+
+
+def test_the_decode_goes_at_the_pace_of_the_slowest() -> None:
+    ahead: list[int] = []
+    given = 0
+    slow = threading.Event()
+
+    def counts(shared: Media) -> int:
+        nonlocal given
+        for _ in iter_video_frames(shared):
+            given += 1
+        slow.set()
+        return given
+
+    def waits(shared: Media) -> int:
+        for taken, _ in enumerate(iter_video_frames(shared)):
+            slow.wait(0.002)
+            ahead.append(given - taken)
+        return len(ahead)
+
+    assert together(media(film()), {"counts": counts, "waits": waits}) == {"counts": 150, "waits": 150}
+    assert max(ahead) <= 2 * BOX_ITEMS + 2
+
+
+def test_what_is_no_recording_of_the_decode_is_an_error_of_each() -> None:
+    def read(shared: Media) -> str:
+        with pytest.raises(Unsupported) as told:
+            list(audio_blocks(shared))
+        return str(told.value)
+
+    found = together(media(b"%PDF", "application/pdf"), {"a": read, "b": read})
+    assert found["a"] == found["b"] == "application/pdf is not decoded here"
+
+
+def test_an_error_of_the_decode_itself_ends_every_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> Iterator[Any]:
+        raise MemoryError("no room")
+        yield
+
+    monkeypatch.setattr("lake.media.one_pass.read", broken)
+
+    def read(shared: Media) -> str:
+        try:
+            return str(len(list(audio_blocks(shared))))
+        except RecordError as error:
+            return str(error)
+
+    assert together(media(film()), {"a": read, "b": read}) == {"a": "MemoryError: no room", "b": "MemoryError: no room"}
+
+
+@pytest.mark.parametrize("names", [("keyframes",), ("keyframes", "loudness")], ids=len)
+def test_a_decode_by_several_threads_gives_the_same(names: tuple[str, ...]) -> None:
+    assert analyzed(film(), *names, threads=2) == analyzed(film(), *names)
+
+
+def test_frames_are_the_same_by_any_number_of_threads() -> None:
+    def read(threads: int) -> list[tuple[float, bytes]]:
+        frames = iter_video_frames(replace(media(film()), threads=threads))
+        return [(time_s, picture.tobytes()) for time_s, picture in frames]
+
+    assert read(1) == read(2) == read(5)
