@@ -33,7 +33,7 @@ class LocalEngine:
                 return
             except BrokenProcessPool:
                 # Which task took its process down is not told, so all unfinished ones are tried again.
-                self.close()
+                self._forget()
         raise LakeError(f"a worker process died {ATTEMPTS} times at the same tasks: is there enough memory?")
 
     def _round(self, left: dict[int, bytes], function: TaskFunction) -> Iterator[TaskOutput]:
@@ -67,9 +67,16 @@ class LocalEngine:
             self._pool = ProcessPoolExecutor(self.slots, mp_context=multiprocessing.get_context("spawn"))
         return self._pool
 
-    def close(self) -> None:
+    def _forget(self) -> None:
+        """Leave a broken pool, which might never be done, to itself."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def close(self) -> None:
+        """End the workers, which have nothing to do. A pool that ends by itself while Python does says so on stderr."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
             self._pool = None
 
 

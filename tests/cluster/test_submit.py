@@ -159,7 +159,11 @@ def test_packages_come_by_an_archive(cluster: Cluster, empty: Lake, script: Path
     else:
         process = subprocess.Popen(
             [sys.executable, str(script)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "LAKE_CONF": str(conf), "LAKE_PROFILE": "packed"},
+            # As a user's shell has it: make's own PYTHONSAFEPATH would hide what lies beside the script.
+            env={
+                **{name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"},
+                **{"PYTHONPATH": str(ROOT), "LAKE_CONF": str(conf), "LAKE_PROFILE": "packed"},
+            },
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
