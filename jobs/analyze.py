@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from jobs.cli import EXIT_RECORDS_FAILED, Invocation, Verb, own_analyses
 
 if TYPE_CHECKING:
     from jobs.context import Engines, Job
+    from lake.analysis.costs import Group, Load
     from lake.analysis.runner import AnalyzePlan
 
 
@@ -77,13 +78,14 @@ def analyze_all(
 
     from jobs.context import recorded, utc_now
     from jobs.progress import Progress
+    from lake.analysis.costs import to_rows
     from lake.analysis.runner import analyze
 
     plan_for = make_plan(job, names, modules)
     exclusive = [f"analysis {name}" for name in plan_for("").context.analyses]
     started = time.monotonic()
     with (
-        Progress("analyze", unit="results", quiet=invocation.json) as progress,
+        Progress("analyze", unit="recordings", quiet=invocation.json) as progress,
         recorded(job, invocation, "analyze", exclusive=exclusive) as run,
     ):
         plan = plan_for(run.run_id)
@@ -91,18 +93,22 @@ def analyze_all(
             plan,
             engines.started,
             utc_now,
-            lambda r: progress.update(r.recordings, r.recordings_total, r.bytes),
+            lambda r: progress.update(*_sizes(r.loads_done), total=_sizes(r.loads_total), share=r.share_done),
             retry,
         )
         run.engine = engines.said
         run.stage(
             "analyze",
-            rows_in=report.recordings_total,
+            rows_in=report.results_total,
             rows_out=report.rows,
             rows_failed=report.failed,
             size_bytes=report.bytes,
             seconds=time.monotonic() - started,
             record_seconds=report.record_seconds,
+            slowest=report.slowest,
+            model_loads=report.model_loads,
+            peak_memory_bytes=report.peak_memory_bytes,
+            costs=to_rows(report.costs),
         )
     return {
         "run_id": run.run_id,
@@ -112,6 +118,11 @@ def analyze_all(
         "bytes": report.bytes,
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+def _sizes(loads: Mapping[Group, Load]) -> tuple[int, int]:
+    """Recordings and bytes."""
+    return sum(load.records for load in loads.values()), sum(load.size_bytes for load in loads.values())
 
 
 def make_plan(job: Job, names: Iterable[str], modules: Iterable[str] = ()) -> Callable[[str], AnalyzePlan]:

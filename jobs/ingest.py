@@ -76,7 +76,7 @@ def ingest_source(job: Job, invocation: Invocation, plan: IngestPlan, engines: E
             engines.started,
             run.run_id,
             utc_now,
-            lambda r: progress.update(r.arrivals + r.landing, None, r.bytes + r.landing_bytes),
+            lambda r: progress.update(r.arrivals + r.landing, r.bytes + r.landing_bytes),
         )
         run.engine = engines.said
         run.stage(
@@ -87,6 +87,8 @@ def ingest_source(job: Job, invocation: Invocation, plan: IngestPlan, engines: E
             size_bytes=report.bytes,
             seconds=time.monotonic() - started,
             record_seconds=report.record_seconds,
+            slowest=report.slowest,
+            peak_memory_bytes=report.peak_memory_bytes,
         )
     return _document(run.run_id, plan, report, run.engine, time.monotonic() - started)
 

@@ -58,4 +58,10 @@ def show(invocation: Invocation, run_id: str) -> None:
     rows = show_run(open_job(invocation).tables, run_id)
     if not invocation.emit({"rows": rows}):
         for row in rows:
+            tables = {name: row.pop(name, None) for name in ("slowest", "costs")}
             print_rows(["field", "value"], [{"field": key, "value": value} for key, value in row.items()])
+            if tables["slowest"]:
+                print_rows(["seconds", "size_bytes", "media_kind", "sha256"], tables["slowest"])
+            if tables["costs"]:
+                # The sums that the next run learns from say nothing to a person; --json has them.
+                print_rows(["media_kind", "analyses", "records", "size_bytes", "seconds"], tables["costs"])

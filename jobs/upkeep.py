@@ -217,7 +217,7 @@ def recorded_work(
         if dry_run
         else recorded(job, invocation, f"store {verb}", exclusive=exclusive, leased=leased) as run,
     ):
-        report = work(lambda done, size_bytes: progress.update(done, None, size_bytes), run.run_id if run else "")
+        report = work(lambda done, size_bytes: progress.update(done, size_bytes), run.run_id if run else "")
         if run:
             run.engine = engines.said if engines else "none"
             rows_in, rows_out, rows_failed, size_bytes = counts(report)

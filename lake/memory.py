@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+from pathlib import Path
 
 MIB = 1024**2
 ENVIRON = {
@@ -33,3 +34,18 @@ def keep_flat() -> None:
         mallopt(M_ARENA_MAX, int(os.environ["MALLOC_ARENA_MAX"]))
         mallopt(M_MMAP_THRESHOLD, int(os.environ["MALLOC_MMAP_THRESHOLD_"]))
         mallopt(M_TRIM_THRESHOLD, int(os.environ["MALLOC_TRIM_THRESHOLD_"]))
+
+
+def peak_resident_bytes(pid: int | None = None) -> int | None:
+    """Largest resident set that a process has had so far; None where there is no such process, or no Linux.
+
+    Not ``getrusage``: a child's figure there includes the memory of the process that started it.
+    """
+    try:
+        status = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None

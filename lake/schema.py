@@ -128,6 +128,19 @@ RUNS = pa.schema(
 )
 """Append-only: a row with state ``running`` at the start, then one with ``done``, ``failed`` or ``interrupted``."""
 
+SLOW = pa.struct(
+    [("sha256", pa.string()), ("seconds", pa.float64()), ("size_bytes", pa.int64()), ("media_kind", pa.string())]
+)
+COST_SUMS = pa.struct(
+    [
+        ("media_kind", pa.string()),
+        ("analyses", pa.string()),
+        ("records", pa.int64()),
+        ("size_bytes", pa.int64()),
+        *((name, pa.float64()) for name in ("seconds", "u", "uu", "z", "uz")),
+    ]
+)
+
 RUN_STAGES = pa.schema(
     [
         ("run_id", pa.string()),
@@ -140,8 +153,14 @@ RUN_STAGES = pa.schema(
         ("p50_s", pa.float64()),
         ("p95_s", pa.float64()),
         ("p99_s", pa.float64()),
+        ("slowest", pa.list_(SLOW)),
+        ("model_loads", pa.int64()),
+        ("peak_memory_bytes", pa.int64()),
+        ("costs", pa.list_(COST_SUMS)),
     ]
 )
+"""``slowest`` are the ten recordings that took longest; ``costs`` is what the next run learns from, see
+``lake.analysis.costs``."""
 
 LIBRARY_VERSIONS = pa.schema(
     [

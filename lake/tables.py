@@ -105,14 +105,19 @@ class Tables:
         return True
 
     def add_columns(self, name: str, schema: pa.Schema) -> None:
-        """Give a table that was made before the columns of its schema that it lacks; their values are null."""
-        from deltalake import Field, Schema
+        """Give a table that was made before the columns of its schema that it lacks; their values are null.
 
-        table = self.open(name)
-        there = {field.name for field in table.schema().fields}
-        wanted: list[Field] = [f for f in Schema.from_arrow(_plain(schema)).fields if f.name not in there]
-        with delta_errors(self.uri(name)):
-            table.alter.add_columns(wanted)
+        Several writers may: the columns that another one added meanwhile are there.
+        """
+        from deltalake import Schema
+
+        def add() -> int:
+            table = self.open(name)
+            if lacking := _lacking(table, schema):
+                table.alter.add_columns([f for f in Schema.from_arrow(_plain(schema)).fields if f.name in lacking])
+            return 0
+
+        self.retried(name, add)
 
     def open(self, name: str, version: int | None = None) -> DeltaTable:
         """The Delta table at its newest (or the given) version; ``NotFound`` names it when there is none.
@@ -150,6 +155,8 @@ class Tables:
     def append(self, name: str, rows: pa.Table, *, txn: tuple[str, int] | None = None) -> int:
         """Append rows in one commit and return the table's version; nothing is written for no rows.
 
+        A bronze table that was made before some of its columns gets them first, so that an older lake goes on.
+
         Every so many commits the smallest files are merged, so that a table that is appended to every few minutes stays
         quick to open without anyone's upkeep. ``txn`` is (application id, version): a version already committed is not
         written again.
@@ -161,6 +168,9 @@ class Tables:
             return int(table.version())
         if txn is not None and (table.transaction_version(txn[0]) or -1) >= txn[1]:
             return int(table.version())
+        if name in BRONZE and _lacking(table, rows.schema):
+            self.add_columns(name, BRONZE[name])
+            table = self.open(name)
 
         def write(mark: Transaction) -> None:
             write_deltalake(
@@ -277,6 +287,10 @@ def _writer_properties() -> WriterProperties:
     from deltalake import WriterProperties
 
     return WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=ROW_GROUP_ROWS)
+
+
+def _lacking(table: DeltaTable, schema: pa.Schema) -> set[str]:
+    return set(schema.names) - {field.name for field in table.schema().fields}
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

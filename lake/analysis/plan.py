@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.analysis.base import Analysis
+from lake.analysis.costs import CONSTANTS, Costs, Group, Load, Sums, group_of, merged, of_rows
 from lake.model import BlobRef, MediaKind
 from lake.tables import Tables
 
 if TYPE_CHECKING:
     import duckdb
 
-COST_FACTOR = {"video": 1.0, "audio": 0.4, "image": 2.0, "document": 4.0, "table": 0.1, "other": 0.1}
-"""Relative decoding cost of a byte, by media kind."""
-PER_RECORD_COST = 256 * 1024
+STAGE = "analyze"
+LEARNED_FROM_RUNS = 20
+"""The newest runs whose record of costs is read."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class WorkItem:
     """Cores that it may use while others have nothing to do: see ``cut``."""
 
     @property
-    def cost(self) -> float:
-        return self.ref.size_bytes * COST_FACTOR[self.media_kind] + PER_RECORD_COST
+    def group(self) -> Group:
+        return group_of(self.media_kind, self.analyses)
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,23 @@ _FAILED = """
 
 _CONTENTS = """
     CREATE TEMP TABLE contents AS
-    SELECT sha256, any_value(media_kind) AS media_kind, any_value(content_type) AS content_type FROM assets
+    SELECT sha256, any_value(media_kind) AS media_kind, any_value(content_type) AS content_type,
+           any_value(size_bytes) AS size_bytes
+    FROM assets
     WHERE sha256 NOT IN (
         SELECT sha256 FROM quarantine WHERE stage = 'ingest' AND sha256 IS NOT NULL
         GROUP BY sha256, arrival_id HAVING arg_max(coalesce(error_class, ''), attempt) <> ''
     )
     GROUP BY sha256
+"""
+
+_LOADS = """
+    SELECT media_kind, analyses, count(*), sum(size_bytes)::BIGINT FROM (
+        SELECT c.sha256, c.media_kind, c.size_bytes, list(a.analysis ORDER BY a.analysis) AS analyses
+        FROM contents c JOIN applies a USING (media_kind, content_type)
+        ANTI JOIN finished f ON f.sha256 = c.sha256 AND f.analysis = a.analysis
+        GROUP BY ALL
+    ) GROUP BY ALL
 """
 
 _WORK = """
@@ -111,6 +125,11 @@ class Planner:
             todo[name], skipped[name] = lacking, there
         return Backlog(todo, skipped)
 
+    def loads(self) -> dict[Group, Load]:
+        """What there is to do, in recordings and bytes."""
+        rows = self.connection.execute(_LOADS).fetchall()
+        return {group_of(kind, analyses): Load(records, size_bytes) for kind, analyses, records, size_bytes in rows}
+
     def work(self) -> Iterator[WorkItem]:
         """Items in the order of the packs, streamed."""
         for batch in self.connection.sql(_WORK).to_arrow_reader(4096):
@@ -148,24 +167,46 @@ class Planner:
         connection.close()
 
 
-def cut(items: Sequence[WorkItem], slots: int) -> list[list[WorkItem]]:
+def costs_so_far(tables: Tables, runs: int = LEARNED_FROM_RUNS) -> dict[Group, Sums]:
+    """What the newest runs recorded of the costs of recordings; nothing in a lake that has no such record yet.
+
+    Runs on the driver; reads the record of all runs as a stream.
+    """
+    record = tables.dataset("run_stages")
+    if "costs" not in record.schema.names:
+        return {}
+    wanted = (pc.field("stage") == STAGE) & pc.field("costs").is_valid()
+    newest: list[tuple[str, int, list[dict[str, Any]]]] = []
+    number = 0  # so that no two are equal and rows are never compared
+    for batch in record.to_batches(columns=["run_id", "costs"], filter=wanted):
+        for row in batch.to_pylist():
+            number += 1
+            heapq.heappush(newest, (row["run_id"], number, row["costs"]))
+            if len(newest) > runs:
+                heapq.heappop(newest)
+    return merged(of_rows(rows) for _, _, rows in sorted(newest))
+
+
+def cut(items: Sequence[WorkItem], slots: int, costs: Costs = CONSTANTS) -> list[list[WorkItem]]:
     """Tasks of a wave: neighbours in the packs, about four per slot, dearest first so that no long one comes last.
 
     A recording that is dearer than a slot's share would be worked on when all others are done. It may use as many cores
     as it is shares.
     """
-    total = sum(item.cost for item in items)
-    items = [replace(item, threads=min(slots, math.ceil(item.cost * slots / total - 0.01)) or 1) for item in items]
+    prices = [costs.of(item.group, item.ref.size_bytes) for item in items]
+    total = sum(prices)
     share = total / max(1, min(4 * slots, len(items)))
     tasks: list[list[WorkItem]] = []
-    filled = share
-    for item in items:
-        if filled >= share:
+    filled: list[float] = []
+    for item, price in zip(items, prices, strict=True):
+        if not tasks or filled[-1] >= share:
             tasks.append([])
-            filled = 0.0
-        tasks[-1].append(item)
-        filled += item.cost
-    return sorted(tasks, key=lambda task: -sum(item.cost for item in task))
+            filled.append(0.0)
+        threads = min(slots, math.ceil(price * slots / total - 0.01)) or 1
+        tasks[-1].append(replace(item, threads=threads))
+        filled[-1] += price
+    dearest = sorted(range(len(tasks)), key=lambda number: -filled[number])
+    return [tasks[number] for number in dearest]
 
 
 def waves(items: Iterable[WorkItem], max_items: int, max_bytes: int) -> Iterator[list[WorkItem]]:

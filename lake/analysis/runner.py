@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from lake.analysis.base import Analysis
-from lake.analysis.plan import Planner, WorkItem, cut, waves
+from lake.analysis.costs import Costs, Group, Load, Sums, learned, merged, summed
+from lake.analysis.measured import Measured
+from lake.analysis.plan import STAGE, Planner, WorkItem, costs_so_far, cut, waves
 from lake.analysis.worker import AnalysisContext, AnalysisOutput, run_analysis_task
 from lake.engine.base import Engine
 from lake.model import Failure, Row
 from lake.schema import QUARANTINE
+from lake.slowest import Slow, slowest_of
 from lake.tables import DataFile, Tables, rows_table
-
-STAGE = "analyze"
 
 
 @dataclass
@@ -25,15 +26,38 @@ class AnalyzeReport:
     """What one analyze run did; ``analyses`` are the fixed fields of ``lake analyze --json``."""
 
     analyses: dict[str, dict[str, int]] = field(default_factory=dict)
-    recordings: int = 0
-    recordings_total: int = 0
+    results_total: int = 0
+    """Recordings × analyses to be done."""
     rows: int = 0
     bytes: int = 0
     record_seconds: list[float] = field(default_factory=list)
+    """8 MB a million recordings: percentiles need all of them."""
+    slowest: list[Slow] = field(default_factory=list)
+    model_loads: int = 0
+    peak_memory_bytes: int | None = None
+    costs: dict[Group, Sums] = field(default_factory=dict)
+    """What recordings took in this run."""
+    loads_total: dict[Group, Load] = field(default_factory=dict)
+    loads_done: dict[Group, Load] = field(default_factory=dict)
+    share_done: float = 0.0
+    """Of the whole work, by predicted cost: what an estimate of the time left needs."""
 
     @property
     def failed(self) -> int:
         return sum(counts["failed"] for counts in self.analyses.values())
+
+    def add(self, measured: Measured, costs: Costs) -> None:
+        """Count what a task measured; ``costs`` say how much of all the work is done now."""
+        self.record_seconds += measured.seconds
+        self.slowest = slowest_of([*self.slowest, *measured.slowest])
+        self.model_loads += measured.model_loads
+        peaks = [peak for peak in (self.peak_memory_bytes, measured.peak_memory_bytes) if peak is not None]
+        self.peak_memory_bytes = max(peaks, default=None)
+        for group, load in measured.loads.items():
+            before = self.loads_done.get(group, Load(0, 0))
+            self.loads_done[group] = Load(before.records + load.records, before.size_bytes + load.size_bytes)
+        total = costs.total(self.loads_total)
+        self.share_done = min(1.0, costs.total(self.loads_done) / total) if total else 0.0
 
 
 @dataclass(frozen=True)
@@ -64,12 +88,15 @@ def analyze(
     backlog = planner.backlog()
     report = AnalyzeReport(
         {a.name: {"done": 0, "skipped": backlog.skipped[a.name], "failed": 0} for a in analyses},
-        recordings_total=sum(backlog.todo.values()),
+        results_total=sum(backlog.todo.values()),
+        loads_total=planner.loads(),
     )
     progress(report)
+    before = costs_so_far(plan.tables) if report.results_total else {}
     try:
         for wave in waves(planner.work(), plan.wave_max_items, plan.wave_max_bytes):
-            _run_wave(plan, wave, engine(), now, report, set(retry), progress)
+            costs = learned(merged([before, report.costs]))
+            _run_wave(plan, wave, costs, engine(), now, report, set(retry), progress)
     finally:
         planner.close()
     return report
@@ -78,13 +105,15 @@ def analyze(
 def _run_wave(
     plan: AnalyzePlan,
     wave: list[WorkItem],
+    costs: Costs,
     engine: Engine,
     now: Callable[[], datetime],
     report: AnalyzeReport,
     retry: set[tuple[str, str]],
     progress: Callable[[AnalyzeReport], None],
 ) -> None:
-    tasks = [pickle.dumps(task) for task in cut(wave, engine.slots)]
+    tasks = [pickle.dumps(task) for task in cut(wave, engine.slots, costs)]
+    timings: dict[Group, list[tuple[int, float]]] = defaultdict(list)
     files: dict[str, list[DataFile]] = defaultdict(list)
     failures: list[tuple[str, str, Failure]] = []
     for payload in engine.run(tasks, functools.partial(run_analysis_task, plan.context)):
@@ -96,9 +125,11 @@ def _run_wave(
         failures += output.failures
         report.rows += output.rows
         report.bytes += output.bytes
-        report.record_seconds += output.seconds
-        report.recordings += sum(output.done.values()) + len(output.failures)
+        report.add(output.measured, costs)
+        for group, found in output.measured.timings.items():
+            timings[group] += found
         progress(report)
+    report.costs = merged([report.costs, {group: summed(found) for group, found in timings.items()}])
     # One commit a feature table: results and "done" are the same rows, so a kill between two tables loses nothing.
     for name, written in files.items():
         plan.tables.add_files(plan.context.analyses[name].table, plan.context.analyses[name].schema, written)

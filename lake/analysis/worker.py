@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake.analysis.base import Analysis
+from lake.analysis.measured import Measured, measured
 from lake.analysis.models import Node, on_this_machine
 from lake.analysis.plan import WorkItem
 from lake.analysis.user_module import UserModule
@@ -30,11 +31,13 @@ from lake.errors import IntegrityError, StoreError
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Outcome, Sandbox
 from lake.model import AnalysisKey, BlobRef, Failure, Row
+from lake.pressure import PRESSURE
 from lake.store.objects import ObjectStore
 from lake.store.reader import open_blob, scan
 from lake.tables import DataFile
 
 FLUSH_BYTES = 32 * 1024 * 1024
+"""Results that are held before they become a file, while memory is not short."""
 CHUNK_BYTES = 4 * 1024 * 1024
 
 
@@ -68,7 +71,7 @@ class AnalysisOutput:
     failures: list[tuple[str, str, Failure]] = field(default_factory=list)
     """(sha256, analysis, why)."""
     bytes: int = 0
-    seconds: list[float] = field(default_factory=list)
+    measured: Measured = field(default_factory=Measured)
 
 
 def run_analysis_task(context: AnalysisContext, payload: bytes) -> Iterator[bytes]:
@@ -76,11 +79,15 @@ def run_analysis_task(context: AnalysisContext, payload: bytes) -> Iterator[byte
     items: list[WorkItem] = pickle.loads(payload)  # noqa: S301  (made by the driver of this run)
     needed = [name for item in items for name in item.analyses]
     sandbox = _sandbox(context.limits)
+    loads_then = sandbox.model_loads
     analyses = on_this_machine(context.analyses, needed, context.node, context.store, sandbox)
     context = dataclasses.replace(context, analyses=analyses)
     with tempfile.TemporaryDirectory(prefix="lake-", dir=context.staging_dir) as scratch:
         task = _Task(context, Path(scratch), {item.ref.sha256: item for item in items})
-        yield pickle.dumps(task.run())
+        output = task.run()
+        failed = {sha256 for sha256, _, _ in output.failures}
+        output.measured = measured(items, task.seconds, failed, sandbox, loads_then)
+        yield pickle.dumps(output)
 
 
 @functools.cache
@@ -97,6 +104,8 @@ class _Task:
         self.output = AnalysisOutput()
         self.batches: dict[str, list[pa.RecordBatch]] = defaultdict(list)
         self.buffered_bytes = 0
+        self.seconds: dict[str, float] = defaultdict(float)
+        """Of each recording, all its tries together."""
         self.alone: list[tuple[str, str]] = []
 
     def run(self) -> AnalysisOutput:
@@ -160,7 +169,7 @@ class _Task:
         return path
 
     def _take(self, sha256: str, analyses: tuple[str, ...], outcome: Outcome) -> None:
-        self.output.seconds.append(outcome.seconds)
+        self.seconds[sha256] += outcome.seconds
         if outcome.failure is not None:
             if len(analyses) > 1:
                 self.alone += [(sha256, name) for name in analyses]
@@ -199,7 +208,7 @@ class _Task:
         self.output.done[name] += 1
         self.output.rows += len(rows)
         self.buffered_bytes += batch.nbytes
-        if self.buffered_bytes > FLUSH_BYTES:
+        if self.buffered_bytes > PRESSURE.bound(FLUSH_BYTES):
             self._flush()
 
     def _flush(self) -> None:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from lake.errors import LakeError, NotFound, is_interrupt
 from lake.model import Row
 from lake.schema import RUN_STAGES, RUNS
+from lake.slowest import Slow
 from lake.store.alone import at_work
 from lake.store.lease import Holder
 from lake.store.objects import ObjectStore
@@ -40,8 +41,16 @@ class RunRecord:
         size_bytes: int,
         seconds: float,
         record_seconds: Sequence[float] = (),
+        slowest: Sequence[Slow] = (),
+        model_loads: int | None = None,
+        peak_memory_bytes: int | None = None,
+        costs: Sequence[Row] = (),
     ) -> None:
-        """Add one stage; ``record_seconds`` are the times of single recordings."""
+        """Add one stage.
+
+        ``record_seconds`` are the times of single recordings, ``slowest`` the recordings that took longest, ``costs``
+        what the next run may learn from (``lake.analysis.costs``); none of them is recorded as null.
+        """
         p50, p95, p99 = percentiles(record_seconds)
         self.stages.append(
             {
@@ -55,6 +64,10 @@ class RunRecord:
                 "p50_s": p50,
                 "p95_s": p95,
                 "p99_s": p99,
+                "slowest": [one._asdict() for one in slowest] or None,
+                "model_loads": model_loads,
+                "peak_memory_bytes": peak_memory_bytes,
+                "costs": list(costs) or None,
             }
         )
 
@@ -126,7 +139,9 @@ def record_run(
         }
         # A store that died with the run must not hide why the run failed.
         with suppress(*(() if state == "done" else (LakeError,))):
-            tables.append("run_stages", rows_table(run.stages, RUN_STAGES))
+            stages = rows_table(run.stages, RUN_STAGES)
+            # Again where another run of an older lake just gave the table its new columns.
+            tables.retried("run_stages", lambda: tables.append("run_stages", stages))
             tables.append("runs", rows_table([last], RUNS))
 
 

@@ -20,6 +20,7 @@ from lake.ingest.discover import new_arrivals, one_ahead, waves
 from lake.ingest.plan import IngestTask, cut
 from lake.ingest.worker import IngestContext, run_ingest_task
 from lake.model import Arrival, Skipped
+from lake.slowest import SLOWEST, Slow, slowest_of
 from lake.store.known import Known
 from lake.store.lookup import FILTERED, parted, stored_contents
 from lake.store.tombstones import erased_contents, open_erasures
@@ -48,9 +49,12 @@ class IngestReport:
     skipped: list[Skipped] = field(default_factory=list)
     skipped_count: int = 0
     record_seconds: list[float] = field(default_factory=list)
+    slowest: list[Slow] = field(default_factory=list)
+    peak_memory_bytes: int | None = None
 
-    def read(self, landings: pa.Table) -> None:
+    def read(self, landings: pa.Table, peak_memory_bytes: int | None) -> None:
         """Count what an executor brought back."""
+        self.peak_memory_bytes = max(self.peak_memory_bytes or 0, peak_memory_bytes or 0) or None
         self.landing += landings.num_rows
         self.landing_bytes += _total(landings.column("listed_bytes"))
 
@@ -66,6 +70,16 @@ class IngestReport:
         self.quarantined += states["quarantined"]
         self.erased += states["erased"]
         self.bytes += size_bytes
+
+
+OnLanded = Callable[[pa.Table, int | None], None]
+"""Gets the landings of a task, and the peak of memory (bytes) where it ran."""
+
+
+def _slow(landings: pa.Table) -> list[Slow]:
+    """The slowest of a wave."""
+    first = pc.select_k_unstable(landings, SLOWEST, [("seconds", "descending")])
+    return [Slow(**row) for row in landings.select(list(Slow._fields)).take(first).to_pylist()]
 
 
 def _total(sizes: pa.ChunkedArray) -> int:
@@ -110,8 +124,8 @@ def ingest(
         report.seen += count
         progress(report)
 
-    def read(landings: pa.Table) -> None:
-        report.read(landings)
+    def read(landings: pa.Table, peak_memory_bytes: int | None) -> None:
+        report.read(landings, peak_memory_bytes)
         progress(report)
 
     found = new_arrivals(plan.context.connector, plan.tables, skipped, seen)
@@ -144,6 +158,7 @@ class _Commits:
         self.under_way = dict(
             zip(read.column("sha256").to_pylist(), read.column("size_bytes").to_pylist(), strict=True)
         )
+        self.report.slowest = slowest_of([*self.report.slowest, *_slow(landings)])
         if len(self.report.record_seconds) < MAX_TIMINGS:
             self.report.record_seconds.extend(landings.column("seconds").to_pylist())
         self._commit = self._thread.submit(commit_wave, self.tables, landings, facts)
@@ -168,7 +183,7 @@ def land(
     wave: Sequence[Arrival],
     engine: Engine,
     before: Mapping[str, int] | None = None,
-    on_landed: Callable[[pa.Table], None] = lambda landings: None,
+    on_landed: OnLanded = lambda landings, peak: None,
 ) -> pa.Table:
     """Have the engine read, store and probe a wave, and return its ``LANDINGS``; nothing is committed.
 
@@ -192,7 +207,7 @@ def land(
     ids = set(landings.filter(again).column("arrival_id").to_pylist())
     rest = [arrival for arrival in wave if arrival.arrival_id in ids]
     return pa.concat_tables(
-        [landings.filter(pc.invert(again)), _landed(plan, rest, engine, {}, Known("", ()), lambda landings: None)]
+        [landings.filter(pc.invert(again)), _landed(plan, rest, engine, {}, Known("", ()), lambda landings, peak: None)]
     )
 
 
@@ -210,7 +225,7 @@ def _landed(
     engine: Engine,
     stored: Mapping[str, int],
     known: Known,
-    on_landed: Callable[[pa.Table], None],
+    on_landed: OnLanded,
 ) -> pa.Table:
     tasks = []
     for part in cut(wave, engine.slots, plan.task_bytes):
@@ -219,7 +234,8 @@ def _landed(
         tasks.append(pickle.dumps(IngestTask(tuple(part), its_stored, known)))
     landings = [LANDINGS.empty_table()]
     for output in engine.run(tasks, functools.partial(run_ingest_task, plan.context)):
-        part = pa.table(pickle.loads(output), schema=LANDINGS)  # noqa: S301  (made by this run's own executors)
+        told, peak_memory_bytes = pickle.loads(output)  # noqa: S301  (made by this run's own executors)
+        part = pa.table(told, schema=LANDINGS)
         landings.append(part)
-        on_landed(part)
+        on_landed(part, peak_memory_bytes)
     return pa.concat_tables(landings)

@@ -23,6 +23,7 @@ from lake.media.limits import Limits
 from lake.media.probe_table import CONTAINERS
 from lake.media.sandbox import Call, Outcome, Sandbox
 from lake.media.sniff import claimed_but_absent, sniff
+from lake.memory import peak_resident_bytes
 from lake.model import Device, Failure, Technical
 from lake.store.objects import ObjectStore
 from lake.store.writer import PackWriter
@@ -46,7 +47,9 @@ class IngestContext:
 
 
 def run_ingest_task(context: IngestContext, payload: bytes) -> Iterator[bytes]:
-    """Land the arrivals of one task. Runs on the executor, once a task; yields the columns of its landings, pickled.
+    """Land the arrivals of one task. Runs on the executor, once a task.
+
+    Yields, pickled, the columns of its landings and the peak of memory (bytes) of this process and its child so far.
 
     The refs it returns point into packs that are uploaded and verified: it yields only after the writer is closed.
     """
@@ -60,7 +63,9 @@ def run_ingest_task(context: IngestContext, payload: bytes) -> Iterator[bytes]:
         )
         landings = _Task(context, writer, Path(scratch), task).run()
         writer.close()
-    yield pickle.dumps(columns(landings, context.devices))
+    peaks = [peak_resident_bytes(), _sandbox(context.limits).peak_memory_bytes]
+    peak_memory_bytes = max((peak for peak in peaks if peak is not None), default=None)
+    yield pickle.dumps((columns(landings, context.devices), peak_memory_bytes))
 
 
 @functools.cache

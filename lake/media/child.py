@@ -95,7 +95,11 @@ def answer(functions: Mapping[str, str | Function], request: dict[str, Any]) -> 
         reply = {"error_class": "LimitExceeded", "message": "needs more memory than one recording may use"}
     except Exception as error:
         reply = {"error_class": type(error).__name__, "message": _line(error)}
-    return {**reply, "seconds": time.perf_counter() - started}
+    reply["seconds"] = time.perf_counter() - started
+    # Not imported for those who have no models: it knows what loads them.
+    if models := sys.modules.get("lake.models.loaded"):
+        reply["model_loads"] = models.LOADS.total()
+    return reply
 
 
 def _line(error: BaseException) -> str:

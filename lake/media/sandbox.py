@@ -23,6 +23,7 @@ from typing import Any
 import msgpack
 
 from lake.media.limits import Limits
+from lake.memory import peak_resident_bytes
 from lake.model import Failure
 
 HEADER = struct.Struct("<Q")
@@ -67,6 +68,19 @@ class Sandbox:
         self.functions = functions
         self.children_started = 0
         self._child: _Child | None = None
+        self._ended_peak_bytes: int | None = None
+        self._ended_loads = 0
+
+    @property
+    def model_loads(self) -> int:
+        """How often its children have loaded a model, all together."""
+        return self._ended_loads + (self._child.model_loads if self._child is not None else 0)
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """Largest resident set that one of its children has had. That of one that crashed is not known."""
+        now = self._child.peak_memory_bytes() if self._child is not None else None
+        return max((peak for peak in (now, self._ended_peak_bytes) if peak is not None), default=None)
 
     def start(self) -> None:
         """Start the child now, so that its imports go on while the caller does other work."""
@@ -99,6 +113,7 @@ class Sandbox:
     def close(self) -> None:
         """End the child."""
         if self._child is not None:
+            self._ended_peak_bytes, self._ended_loads = self.peak_memory_bytes, self.model_loads
             self._child.kill()
             self._child = None
 
@@ -192,6 +207,7 @@ class _Child:
         os.close(to_child)
         os.close(from_child)
         self._ready = False
+        self.model_loads = 0
         self._answers, self._both = select.poll(), select.poll()
         for each in (self._answers, self._both):
             each.register(self._in, select.POLLIN | select.POLLHUP)
@@ -214,6 +230,7 @@ class _Child:
         answer: dict[str, Any] = msgpack.unpackb(
             self._frame(time.monotonic() + limit_s, output_bytes), strict_map_key=False
         )
+        self.model_loads = int(answer.get("model_loads", 0))
         return answer
 
     def _frame(self, deadline: float, most: int) -> bytes:
@@ -254,6 +271,9 @@ class _Child:
                 self._unsent.popleft()
             else:
                 self._unsent[0] = self._unsent[0][written:]
+
+    def peak_memory_bytes(self) -> int | None:
+        return peak_resident_bytes(self._process.pid)
 
     def death(self) -> str:
         """How the child ended, in words."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeVar
 
+from lake.pressure import PRESSURE
+
 MAX_AHEAD_BYTES = 64 * 1024 * 1024
 """Asked for and not yet let go by the reader: on their way, waiting, and the answer that is being read."""
 MAX_DEPTH = 32
@@ -34,11 +36,16 @@ Answer = TypeVar("Answer")
 
 
 def ahead(
-    fetch: Callable[[Request], Answer], requests: Iterable[Request], *, max_bytes: int = MAX_AHEAD_BYTES
+    fetch: Callable[[Request], Answer],
+    requests: Iterable[Request],
+    *,
+    max_bytes: int = MAX_AHEAD_BYTES,
+    bound: Callable[[int], int] = PRESSURE.bound,
 ) -> Generator[tuple[Request, Answer], None, None]:
     """Each request with its answer, in the order of the requests; ``fetch`` runs in threads of this call.
 
     The reader lets an answer go by asking for the next one. A request larger than ``max_bytes`` is fetched alone.
+    ``bound`` says how much of ``max_bytes`` there is at the moment: less while memory is short.
     What ``fetch`` raises is raised here, in its turn. Ends its threads when it ends or is closed.
     """
     left = iter(requests)
@@ -48,7 +55,8 @@ def ahead(
     pool = ThreadPoolExecutor(MAX_DEPTH, "lake-prefetch")
     try:
         while following is not None or waiting:
-            while following is not None and _fits(len(waiting), held_bytes + following.length, pace.depth, max_bytes):
+            most_bytes = bound(max_bytes)
+            while following is not None and _fits(len(waiting), held_bytes + following.length, pace.depth, most_bytes):
                 waiting.append((following, pool.submit(fetch, following)))
                 held_bytes += following.length
                 following = next(left, None)

@@ -35,6 +35,10 @@ def eat(args: dict[str, Any]) -> int:
     return len(bytearray(10 * 1024**3))
 
 
+def fill(args: dict[str, Any]) -> int:
+    return len(b"x" * args["bytes"])
+
+
 def flood(args: dict[str, Any]) -> bytes:
     return b"x" * args["bytes"]
 
@@ -51,4 +55,4 @@ def run_program(args: dict[str, Any]) -> None:
     subprocess.run(["/bin/true"], check=True)
 
 
-FUNCTIONS = {f.__name__: f for f in (echo, leave, crash, hang, spin, eat, flood, fail, call_home, run_program)}
+FUNCTIONS = {f.__name__: f for f in (echo, leave, crash, hang, spin, eat, fill, flood, fail, call_home, run_program)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lake.analysis.costs import CONSTANTS
 from lake.analysis.plan import WorkItem, cut, waves
 from lake.model import BlobRef, MediaKind
 
@@ -21,7 +22,7 @@ def test_every_item_is_in_one_task_and_the_dearest_task_is_first() -> None:
     items = [item(number, 1_000_000 * (1 + number % 7)) for number in range(50)]
     tasks = cut(items, 2)
     assert sorted(each.ref.offset for task in tasks for each in task) == list(range(50))
-    costs = [sum(each.cost for each in task) for task in tasks]
+    costs = [sum(CONSTANTS.of(each.group, each.ref.size_bytes) for each in task) for task in tasks]
     assert costs == sorted(costs, reverse=True)
     assert 4 <= len(tasks) <= 10
 

@@ -75,6 +75,18 @@ def test_large_content_goes_to_the_child_and_back(sandbox: Sandbox) -> None:
     assert [o.value for o in sandbox.map([Call("x", "echo", {"value": content})] * 40)] == [content] * 40
 
 
+def test_the_peak_of_memory_is_known_also_of_children_that_ended(sandbox: Sandbox) -> None:
+    assert sandbox.peak_memory_bytes is None
+    list(sandbox.map([echo(1)]))
+    before = sandbox.peak_memory_bytes
+    assert before is not None
+    list(sandbox.map([Call("big", "fill", {"bytes": 300_000_000}), Call("late", "hang", {}, time_limit_s=0.5)]))
+    list(sandbox.map([echo(2)]))
+    assert sandbox.children_started == 2
+    peak = sandbox.peak_memory_bytes
+    assert peak is not None and before + 250_000_000 < peak < before + 400_000_000
+
+
 def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
