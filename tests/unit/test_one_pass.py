@@ -84,10 +84,13 @@ class Counts:
 
 def test_a_film_is_opened_and_decoded_once_for_all_its_analyses(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = {name: analyzed(film(), name)[name] for name in ("keyframes", "speech", "loudness")}
+    one = Counts(monkeypatch)
+    analyzed(film(), "speech")
+    heard = one.frames["audio"]
     counts = Counts(monkeypatch)
     found = analyzed(film(), "keyframes", "speech", "loudness")
     assert counts.opened == 1
-    assert counts.frames["video"] == 150
+    assert counts.frames == {"video": 150, "audio": heard}
     assert found == alone
     assert found["keyframes"]["rows"]
     assert found["loudness"]["rows"]
