@@ -139,9 +139,7 @@ def record_run(
         }
         # A store that died with the run must not hide why the run failed.
         with suppress(*(() if state == "done" else (LakeError,))):
-            stages = rows_table(run.stages, RUN_STAGES)
-            # Again where another run of an older lake just gave the table its new columns.
-            tables.retried("run_stages", lambda: tables.append("run_stages", stages))
+            tables.append("run_stages", rows_table(run.stages, RUN_STAGES))
             tables.append("runs", rows_table([last], RUNS))
 
 

@@ -53,7 +53,7 @@ def spark_sql(spark: SparkSession, tables: Tables, query: str, *, limit: int | N
             session.conf.set("spark.sql.variable.substitute", "false")
             named = mentioned_tables(tables, query)
             _register(session, tables, query, named)
-            _take_queries_only(session, [name for name in named if "." in name])
+            take_queries_only(session, [name for name in named if "." in name])
             frame = session.sql(query)
             return (frame if limit is None else frame.limit(limit)).toArrow()
     except PySparkException as error:
@@ -93,7 +93,7 @@ def _spellings(library: str, query: str) -> set[str]:
     return {library, *re.findall(rf"\b{library}\b", query, re.I)}
 
 
-def _take_queries_only(session: SparkSession, published: list[str]) -> None:
+def take_queries_only(session: SparkSession, published: list[str]) -> None:
     """From now on the session's parser takes queries over named tables alone. Raise ``LakeError`` if it does not."""
     from pyspark.errors import IllegalArgumentException
 

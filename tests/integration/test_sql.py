@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from pyspark.errors import IllegalArgumentException, ParseException
 
 from jobs.cli import Invocation, cli, json_text
 from jobs.sql import choose_engine, print_rows
 from lake.catalog.query import VIEWS, local_sql, mentioned_tables
-from lake.catalog.spark_query import VIEWS_ON_SPARK, spark_sql
+from lake.catalog.spark_query import REFUSED as REFUSES
+from lake.catalog.spark_query import VIEWS_ON_SPARK, spark_sql, take_queries_only
 from lake.engine import Engine
-from lake.errors import UsageError
-from lake.remote import connect
+from lake.errors import LakeError, UsageError
+from lake.remote import connect, separate_session
 from lake.schema import BRONZE
 from lake.tables import Tables, rows_table
 from tests.integration.conftest import ODD
@@ -128,15 +130,19 @@ REFUSED_ON_SPARK = [
 
 
 @pytest.fixture(scope="module", params=["own", "warm"])
-def on_spark(request: pytest.FixtureRequest) -> Iterator[Sql]:
+def session(request: pytest.FixtureRequest) -> Iterator[SparkSession]:
     """A Spark of our own, and a server: the same rows, the same refusals."""
     if request.param == "own":
-        own: SparkSession = request.getfixturevalue("spark")
-        yield lambda tables, query: spark_sql(own, tables, query)
+        yield request.getfixturevalue("spark")
         return
     engine: WarmEngine = request.getfixturevalue("warm_engine")
     with connect(engine.url) as attached:
-        yield lambda tables, query: spark_sql(attached, tables, query)
+        yield attached
+
+
+@pytest.fixture(scope="module")
+def on_spark(session: SparkSession) -> Sql:
+    return lambda tables, query: spark_sql(session, tables, query)
 
 
 @pytest.fixture(scope="module")
@@ -230,11 +236,25 @@ def test_hostile_sql_is_refused_by_spark(filled: Lake, on_spark: Sql, secret: Pa
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_nothing_hides_in_a_corner_of_a_query(filled: Lake, on_spark: Sql, secret: Path, hostile: str) -> None:
-    """Spark does not print every corner of a plan; also where a library is named, whose catalog opens paths."""
-    for corner in CORNERS:
-        for query in (corner, f"SELECT * FROM site_watch.shots, ({corner})"):
-            refused(on_spark, filled, query.replace("{it}", hostile), secret)
+def test_nothing_hides_in_a_corner_of_a_query(session: SparkSession, secret: Path, hostile: str) -> None:
+    """By the parser, before a name is looked up: what is no SQL at all in a corner is refused by Spark's own."""
+    with separate_session(session) as taken:
+        take_queries_only(taken, ["site_watch.shots"])
+        refused_in = 0
+        for corner in CORNERS:
+            query = corner.replace("{it}", hostile.replace("{secret}", str(secret)))
+            with pytest.raises((IllegalArgumentException, ParseException)) as said:
+                taken.sql(query)
+            refused_in += REFUSES in str(said.value)
+        assert refused_in > len(CORNERS) / 2
+
+
+def test_a_query_is_not_run_where_no_parser_refuses_anything(
+    session: SparkSession, monkeypatch: pytest.MonkeyPatch, filled: Lake
+) -> None:
+    monkeypatch.setattr("lake.catalog.spark_query.QUERY_ONLY", "spark.perceptionlake.nobodyLooks")
+    with pytest.raises(LakeError, match=r"lack org\.perceptionlake\.QueryOnly"):
+        spark_sql(session, filled.job.tables, "SELECT 1")
 
 
 def test_what_looks_hostile_and_is_not_is_answered(filled: Lake, on_spark: Sql) -> None:
