@@ -18,7 +18,9 @@ from tests.bench import (
     compute,
     corpus,
     density,
+    films,
     growth,
+    isolation,
     latency,
     memory,
     plan,
@@ -34,7 +36,10 @@ from tests.support.corpus import is_beside
 
 PARTS = {
     part.__name__.rpartition(".")[2]: part.measure
-    for part in (corpus, density, alternatives, recompress, speed, compute, memory, read, latency, scale, plan, growth)
+    for part in (
+        *(corpus, density, alternatives, recompress, speed, compute, isolation, films),
+        *(memory, read, latency, scale, plan, growth),
+    )
 }
 SCALE = ("scale", "plan", "growth")
 """Asked for by name only: half an hour, and 8 GB of rows."""
