@@ -19,7 +19,9 @@ from tests.bench import (
     corpus,
     density,
     engine,
+    films,
     growth,
+    isolation,
     latency,
     memory,
     plan,
@@ -36,8 +38,8 @@ from tests.support.corpus import is_beside
 PARTS = {
     part.__name__.rpartition(".")[2]: part.measure
     for part in (
-        *(corpus, density, alternatives, recompress, speed, compute, memory, read, latency, engine),
-        *(scale, plan, growth),
+        *(corpus, density, alternatives, recompress, speed, compute, isolation, films),
+        *(memory, read, latency, engine, scale, plan, growth),
     )
 }
 SCALE = ("scale", "plan", "growth")

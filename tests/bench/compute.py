@@ -13,16 +13,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from jobs.cli import Invocation
 from jobs.context import open_job
 from lake.settings import cache_dir
 from tests.bench import process
+from tests.bench.compute_recordings import recordings
 from tests.bench.place import Place, ingest
 from tests.bench.report import Figure, Section, table
-from tests.support.analysis_media import avi
-from tests.support.corpus import whole
 
 DAFT = "0.7.26"
 TEXT = """The same pure functions by all: a log-mel summary of audio and the text of documents of the corpus, drawn by a
@@ -85,7 +82,7 @@ def measure(place: Place) -> Section:
 def _held(place: Place, contest: Contest, packages: Path | None) -> dict[str, Times]:
     found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for count in (contest.small, contest.large):
-        folder = _recordings(place, contest, count)
+        folder = recordings(place, contest.kind, count)
         root = place.empty_lake(f"compute-{contest.kind}-{count}").settings.root
         ingest(root, folder)
         _drop_unreadable(root, folder)
@@ -134,33 +131,6 @@ def _contenders(
         path = os.pathsep.join([str(process.REPOSITORY), str(packages)])
         contenders["Daft"] = lambda: with_output("tests.bench.compute_daft", {"PYTHONPATH": path})
     return contenders
-
-
-def _recordings(place: Place, contest: Contest, count: int) -> Path:
-    folder = place.scratch / f"compute-in-{contest.kind}-{count}"
-    folder.mkdir()
-    if contest.kind == "video":
-        for number in range(count):
-            (folder / f"{number:05}.avi").write_bytes(avi(_moving(number), 25))
-        return folder
-    seen: set[bytes] = set()
-    for path in sorted(whole().folder.glob(f"{contest.kind}/**/*")):
-        if len(seen) == count:
-            break
-        data = path.read_bytes() if path.is_file() and path.stat().st_size < 2_000_000 else b""
-        if data and data not in seen:
-            seen.add(data)
-            (folder / f"{len(seen):05}{path.suffix.lower()}").write_bytes(data)
-    return folder
-
-
-def _moving(number: int) -> list[Any]:
-    """Four seconds of blurred noise that moves, another for each number."""
-    import cv2
-
-    draw = np.random.default_rng(number)
-    ground = cv2.GaussianBlur(draw.integers(0, 255, (240, 320, 3), np.uint8), (0, 0), 6)
-    return [np.roll(ground, (frame, 2 * frame), (0, 1)) for frame in range(100)]
 
 
 def _daft() -> Path | None:
