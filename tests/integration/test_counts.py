@@ -121,7 +121,7 @@ def test_each_child_loads_a_model_once(notes: list[Row]) -> None:
 RECORDINGS, SAMPLES = 240, 50_000
 TASKS = 4 * (os.cpu_count() or 1)
 """Of a wave, at most: each reads a stretch of its own."""
-OTHERS = 120
+OTHERS = 140
 """Requests that tables cost, whatever the number of recordings is."""
 
 
