@@ -15,12 +15,14 @@ from pathlib import Path
 from lake.settings import cache_dir
 from tests.bench import (
     alternatives,
+    cluster_rate,
     compute,
     corpus,
     density,
     engine,
     films,
     growth,
+    incremental,
     isolation,
     latency,
     memory,
@@ -38,8 +40,8 @@ from tests.support.corpus import is_beside
 PARTS = {
     part.__name__.rpartition(".")[2]: part.measure
     for part in (
-        *(corpus, density, alternatives, recompress, speed, compute, isolation, films),
-        *(memory, read, latency, engine, scale, plan, growth),
+        *(corpus, density, alternatives, recompress, speed, compute, isolation, films, incremental),
+        *(cluster_rate, memory, read, latency, engine, scale, plan, growth),
     )
 }
 SCALE = ("scale", "plan", "growth")
