@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import select
 import struct
@@ -154,6 +155,8 @@ class Sandbox:
             failure = Failure("LimitExceeded", f"result of {error.args[0]:,} bytes, over {self.limits.output_bytes:,}")
         except _Died:
             failure = Failure("DecoderCrashed", f"the decoder took its process down ({child.death()})")
+        except _Garbled:
+            failure = Failure("DecoderCrashed", "the decoder's process answered with something that is no answer")
         else:
             return _outcome(call.id, answer)
         self.close()
@@ -161,15 +164,39 @@ class Sandbox:
 
 
 def _outcome(call_id: str, answer: dict[str, Any]) -> Outcome:
-    seconds = float(answer.get("seconds", 0.0))
     if "error_class" in answer:
-        failure = Failure(str(answer["error_class"]), str(answer["message"])[:2000])
-        return Outcome(call_id, failure=failure, seconds=seconds)
-    return Outcome(call_id, answer.get("value"), seconds=seconds)
+        failure = Failure(answer["error_class"], answer["message"][:2000])
+        return Outcome(call_id, failure=failure, seconds=answer["seconds"])
+    return Outcome(call_id, answer.get("value"), seconds=answer["seconds"])
+
+
+def _answered(data: bytes) -> dict[str, Any]:
+    """What a child said, which is not trusted: what a decoder wrote over its memory may be in it."""
+    try:
+        answer = msgpack.unpackb(data, strict_map_key=False)
+    except (ValueError, RecursionError) as error:
+        raise _Garbled from error
+    if not isinstance(answer, dict):
+        raise _Garbled
+    seconds, loads = answer.get("seconds"), answer.get("model_loads", 0)
+    texts = [answer.get(name) for name in ("error_class", "message") if "error_class" in answer]
+    if not (
+        isinstance(seconds, float)
+        and 0 <= seconds < math.inf
+        and isinstance(loads, int)
+        and 0 <= loads < 2**31
+        and all(isinstance(text, str) for text in texts)
+    ):
+        raise _Garbled
+    return answer
 
 
 def _size(call: Call) -> int:
     return len(call.args.get("data") or b"")
+
+
+class _Garbled(Exception):
+    pass
 
 
 class _Died(Exception):
@@ -227,10 +254,8 @@ class _Child:
             # The start (imports) is not the recording's time.
             self._frame(time.monotonic() + START_LIMIT_S, 1024)
             self._ready = True
-        answer: dict[str, Any] = msgpack.unpackb(
-            self._frame(time.monotonic() + limit_s, output_bytes), strict_map_key=False
-        )
-        self.model_loads = int(answer.get("model_loads", 0))
+        answer = _answered(self._frame(time.monotonic() + limit_s, output_bytes))
+        self.model_loads = answer.get("model_loads", 0)
         return answer
 
     def _frame(self, deadline: float, most: int) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import struct
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -55,4 +57,12 @@ def run_program(args: dict[str, Any]) -> None:
     subprocess.run(["/bin/true"], check=True)
 
 
-FUNCTIONS = {f.__name__: f for f in (echo, leave, crash, hang, spin, eat, fill, flood, fail, call_home, run_program)}
+def babble(args: dict[str, Any]) -> None:
+    """Write over the answers, as a decoder may that has lost its memory."""
+    said = args["said"]
+    os.write(int(sys.argv[2]), struct.pack("<Q", len(said)) + said)
+
+
+FUNCTIONS = {
+    f.__name__: f for f in (echo, leave, crash, hang, spin, eat, fill, flood, fail, call_home, run_program, babble)
+}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgpack
 import psutil
 import pytest
 
@@ -54,6 +55,19 @@ def test_a_hostile_call_costs_itself_only(
     failure = outcomes["bad"].failure
     assert failure is not None
     assert (failure.error_class, said in failure.message) == (error_class, True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"\xc1", b"\x91" * 5000, msgpack.packb(7)]
+    + [msgpack.packb({"value": 1, **wrong}) for wrong in ({}, {"seconds": "x"}, {"seconds": float("nan")})]
+    + [msgpack.packb({"seconds": 0.1, **wrong}) for wrong in ({"model_loads": 2**60}, {"error_class": 1})],
+)
+def test_what_is_no_answer_costs_that_recording_only(sandbox: Sandbox, said: bytes) -> None:
+    outcomes = {o.id: o for o in sandbox.map([echo(0), Call("bad", "babble", {"said": said}), echo(2)])}
+    assert [outcomes[str(n)].value for n in (0, 2)] == [0, 2]
+    failure = outcomes["bad"].failure
+    assert failure is not None and failure.error_class == "DecoderCrashed"
 
 
 def test_several_hostile_calls_in_a_row(sandbox: Sandbox) -> None:
