@@ -62,6 +62,11 @@ def code_hash(files: Mapping[str, bytes]) -> str:
     return whole.hexdigest()
 
 
+def short_hash(files: Mapping[str, bytes]) -> str:
+    """Enough of the hash for a name, and for telling one code from another."""
+    return code_hash(files)[:16]
+
+
 def code_zip(folder: Path, *, make: bool = True) -> Path:
     """The zip of this process's code below a folder, written when it is not there. Runs on the driver.
 
@@ -77,7 +82,7 @@ def code_zip(folder: Path, *, make: bool = True) -> Path:
 
 def zip_name(files: Mapping[str, bytes]) -> str:
     """The name of the zip of these files."""
-    return f"{NAME}-{code_hash(files)[:16]}.zip"
+    return f"{NAME}-{short_hash(files)}.zip"
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> None:

@@ -6,7 +6,7 @@ import compileall
 import tempfile
 from pathlib import Path
 
-from lake.cluster.code import code_files, code_hash
+from lake.cluster.code import code_files, short_hash
 
 
 def snapshot(folder: Path) -> Path:
@@ -15,15 +15,16 @@ def snapshot(folder: Path) -> Path:
     Workers that import from it cannot meet an edit half way, as they would in a checkout.
     """
     files = code_files()
-    place = folder / f"code-{code_hash(files)[:16]}"
+    place = folder / f"code-{short_hash(files)}"
+    if place.exists():
+        return place
     with tempfile.TemporaryDirectory(dir=folder, prefix="copying-") as scratch:
         copy = Path(scratch) / "code"
         for name, data in files.items():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes(data)
-        if not place.exists():
-            compileall.compile_dir(copy, quiet=2, stripdir=copy, prependdir=str(place))
-            _rename(copy, place)
+        compileall.compile_dir(copy, quiet=2, stripdir=copy, prependdir=str(place))
+        _rename(copy, place)
     return place
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from lake.cluster.code import code_files, code_hash
+from lake.cluster.code import code_files, short_hash
 from lake.settings import Settings
 
 NOT_COMPARED = (
@@ -106,7 +106,7 @@ def remove_record(settings: Settings, pid: int) -> None:
 def made_of(settings: Settings, conf: Mapping[str, str], python: str, token: str) -> Made:
     """What a verb needs of an engine."""
     conf = {"spark.master": settings.spark.master, **conf}
-    return Made(code_hash(code_files())[:16], python, conf, keys_digest(settings, token))
+    return Made(short_hash(code_files()), python, conf, keys_digest(settings, token))
 
 
 def keys_digest(settings: Settings, token: str) -> str | None:

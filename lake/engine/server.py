@@ -77,7 +77,6 @@ def warm(url: str) -> None:
         table = f"{scratch}/t"
         spark.range(10).selectExpr("id", "id % 3 AS part").write.format("delta").save(table)
         spark.read.format("delta").load(table).createOrReplaceTempView("t")
-        spark.sql("EXPLAIN EXTENDED SELECT * FROM t").collect()
         spark.sql("SELECT part, count(*) AS n FROM t GROUP BY part ORDER BY n").toArrow()
 
 
