@@ -130,8 +130,7 @@ class Engines:
         """
         name = self.requested
         if name == "auto":
-            here = self.settings.spark.master.startswith("local") and not self.settings.remote
-            name = "local" if here else "spark"
+            name = "spark" if self._on_cluster() else "local"
         if name not in self._engines:
             self._engines[name] = self._start(name)
         self.used.add(name)
@@ -151,7 +150,10 @@ class Engines:
             return local
         if name != "spark":
             raise UsageError(f"unknown engine {name!r}: use auto, local or spark")
-        return SparkEngine(self.spark(), self._spark_slots())
+        asked = self.settings.spark.resources
+        # A local master has no executors, so no GPUs to deal out.
+        gpu_slots = asked.gpu_slots if self._on_cluster() else 0
+        return SparkEngine(self.spark(), self._spark_slots(), gpu_slots=gpu_slots, tasks_per_gpu=asked.tasks_per_gpu)
 
     def spark(self) -> SparkSession:
         """The one session of this run, started when first asked for."""
@@ -160,6 +162,9 @@ class Engines:
 
             self._spark = self._stack.enter_context(session_for(self.settings, self.app_name))
         return self._spark
+
+    def _on_cluster(self) -> bool:
+        return bool(self.settings.remote) or not self.settings.spark.master.startswith("local")
 
     def _spark_slots(self) -> int:
         master = self.settings.spark.master

@@ -31,7 +31,17 @@ PARAMS: dict[str, Any] = {
 
 
 def run(media: Media, params: Mapping[str, Any]) -> Iterator[Row]:
-    """One row a page, from 1. A page without text has the text ""; one that cannot be read has null."""
+    """One row a page, from 1. A page without text has the text ""; one that cannot be read has null.
+
+    Where other analyses of the recording read its text too, it is read once.
+    """
+    if media.shared is None:
+        return _pages(media, params)
+    read = media.shared.once((run, tuple(params[name] for name in PARAMS)), lambda: list(_pages(media, params)))
+    return iter(read)
+
+
+def _pages(media: Media, params: Mapping[str, Any]) -> Iterator[Row]:
     from lake.analysis.documents.readers import reader_of
 
     reader = reader_of(media.content_type)

@@ -59,7 +59,17 @@ def run(media: Media, params: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def decoded(media: Media, max_pixels: int) -> Image:
-    """The first frame of an image, upright, in RGB and at its full size; for analyses that look at the picture."""
+    """The first frame of an image, upright, in RGB and at its full size; for analyses that look at the picture.
+
+    All of a recording look at the same one: they may not change it.
+    """
+    if media.shared is None:
+        return _picture(media, max_pixels)
+    picture: Image = media.shared.once((decoded, max_pixels), lambda: _picture(media, max_pixels))
+    return picture
+
+
+def _picture(media: Media, max_pixels: int) -> Image:
     with _opened(media, max_pixels) as image, decoding("the image"):
         _, _, upright = _decode(image, max(image.size))
     return upright

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -185,6 +185,18 @@ def costs_so_far(tables: Tables, runs: int = LEARNED_FROM_RUNS) -> dict[Group, S
             if len(newest) > runs:
                 heapq.heappop(newest)
     return merged(of_rows(rows) for _, _, rows in sorted(newest))
+
+
+def by_device(items: Iterable[WorkItem], accelerated: Set[str]) -> tuple[list[WorkItem], list[WorkItem]]:
+    """Items of which an analysis computes on a GPU, and the others, which wait for none.
+
+    All analyses of a recording stay together: it is decoded once, where the GPU is.
+    """
+    needing: list[WorkItem] = []
+    others: list[WorkItem] = []
+    for item in items:
+        (others if accelerated.isdisjoint(item.analyses) else needing).append(item)
+    return needing, others
 
 
 def cut(items: Sequence[WorkItem], slots: int, costs: Costs = CONSTANTS) -> list[list[WorkItem]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import pickle
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from lake.analysis.base import Analysis
 from lake.analysis.costs import Costs, Group, Load, Sums, learned, merged, summed
 from lake.analysis.measured import Measured
-from lake.analysis.plan import STAGE, Planner, WorkItem, costs_so_far, cut, waves
+from lake.analysis.plan import STAGE, Planner, WorkItem, by_device, costs_so_far, cut, waves
 from lake.analysis.worker import AnalysisContext, AnalysisOutput, run_analysis_task
 from lake.engine.base import Engine
 from lake.model import Failure, Row
@@ -112,11 +112,10 @@ def _run_wave(
     retry: set[tuple[str, str]],
     progress: Callable[[AnalyzeReport], None],
 ) -> None:
-    tasks = [pickle.dumps(task) for task in cut(wave, engine.slots, costs)]
     timings: dict[Group, list[tuple[int, float]]] = defaultdict(list)
     files: dict[str, list[DataFile]] = defaultdict(list)
     failures: list[tuple[str, str, Failure]] = []
-    for payload in engine.run(tasks, functools.partial(run_analysis_task, plan.context)):
+    for payload in _outputs(plan.context, wave, costs, engine):
         output: AnalysisOutput = pickle.loads(payload)  # noqa: S301  (made by this run's own executors)
         for name, written in output.files.items():
             files[name] += written
@@ -140,6 +139,15 @@ def _run_wave(
     plan.tables.append("quarantine", rows_table(rows, QUARANTINE))
     for _, name, _ in failures:
         report.analyses[name]["failed"] += 1
+
+
+def _outputs(context: AnalysisContext, wave: list[WorkItem], costs: Costs, engine: Engine) -> Iterator[bytes]:
+    """What the tasks of a wave bring back: of those that ask for a GPU first, where the engine deals them out."""
+    accelerated = context.accelerated() if engine.gpu_slots else frozenset()
+    needing, others = by_device(wave, accelerated)
+    function = functools.partial(run_analysis_task, context)
+    for items, slots, gpu in ((needing, engine.gpu_slots, True), (others, engine.slots, False)):
+        yield from engine.run([pickle.dumps(task) for task in cut(items, slots, costs)], function, gpu=gpu)
 
 
 def _attempts(tables: Tables, retry: set[tuple[str, str]]) -> dict[tuple[str, str], int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import os
 import pickle
 import tempfile
 import time
@@ -27,6 +28,7 @@ from lake.analysis.measured import Measured, measured
 from lake.analysis.models import Node, on_this_machine
 from lake.analysis.plan import WorkItem
 from lake.analysis.user_module import UserModule
+from lake.engine.base import VISIBLE_GPUS
 from lake.errors import IntegrityError, StoreError
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Outcome, Sandbox
@@ -60,6 +62,12 @@ class AnalysisContext:
     node: Node | None = None
     """Where models are kept and computed; None: analyses take the models they come with."""
 
+    def accelerated(self) -> frozenset[str]:
+        """Analyses whose models compute on a GPU, or would if there were one."""
+        if self.node is None or self.node.device == "cpu":
+            return frozenset()
+        return frozenset(name for name, analysis in self.analyses.items() if analysis.resolved)
+
 
 @dataclass
 class AnalysisOutput:
@@ -78,21 +86,25 @@ def run_analysis_task(context: AnalysisContext, payload: bytes) -> Iterator[byte
     """Analyse the contents of one task. Runs on the executor, once a task."""
     items: list[WorkItem] = pickle.loads(payload)  # noqa: S301  (made by the driver of this run)
     needed = [name for item in items for name in item.analyses]
-    sandbox = _sandbox(context.limits)
+    sandbox = _sandbox(context.limits, os.environ.get(VISIBLE_GPUS, ""))
     loads_then = sandbox.model_loads
     analyses = on_this_machine(context.analyses, needed, context.node, context.store, sandbox)
     context = dataclasses.replace(context, analyses=analyses)
     with tempfile.TemporaryDirectory(prefix="lake-", dir=context.staging_dir) as scratch:
         task = _Task(context, Path(scratch), {item.ref.sha256: item for item in items})
-        output = task.run()
+        output = task.run(sandbox)
         failed = {sha256 for sha256, _, _ in output.failures}
         output.measured = measured(items, task.seconds, failed, sandbox, loads_then)
         yield pickle.dumps(output)
 
 
 @functools.cache
-def _sandbox(limits: Limits) -> Sandbox:
-    """The decoding child of this worker process, kept over tasks with the models it has loaded."""
+def _sandbox(limits: Limits, gpus: str) -> Sandbox:
+    """The decoding child of this worker process, kept over tasks with the models it has loaded.
+
+    A child sees the ``gpus`` that were there when it started. A worker that is dealt another has another child, and
+    the models of both stay loaded: as many as it was dealt GPUs.
+    """
     return Sandbox(limits)
 
 
@@ -108,8 +120,7 @@ class _Task:
         """Of each recording, all its tries together."""
         self.alone: list[tuple[str, str]] = []
 
-    def run(self) -> AnalysisOutput:
-        sandbox = _sandbox(self.context.limits)
+    def run(self, sandbox: Sandbox) -> AnalysisOutput:
         for outcome in sandbox.map(self._calls()):
             self._take(outcome.id, self.items[outcome.id].analyses, outcome)
         # Several analyses shared a call that died: each is tried alone, so that only the guilty one fails.

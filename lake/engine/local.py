@@ -23,9 +23,11 @@ class LocalEngine:
 
     def __init__(self, workers: int | None = None) -> None:
         self.slots = workers or os.cpu_count() or 1
+        self.gpu_slots = 0
         self._pool: ProcessPoolExecutor | None = None
 
-    def run(self, tasks: Sequence[bytes], function: TaskFunction) -> Iterator[TaskOutput]:
+    def run(self, tasks: Sequence[bytes], function: TaskFunction, *, gpu: bool = False) -> Iterator[TaskOutput]:
+        # Processes share what GPUs the machine has: nobody deals them out.
         left = dict(enumerate(tasks))
         for _attempt in range(ATTEMPTS):
             try:

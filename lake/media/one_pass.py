@@ -3,14 +3,15 @@
 An analysis draws what it reads (``for picture in iter_video_frames(media)``), and so do all of them, each in a thread
 of its own. The decode waits until every one of them has asked or has ended, serves what they asked for, and goes at
 the pace of the slowest: between it and each reader is a box of a few items. Who asks later, or twice, decodes for
-himself.
+himself. What is no stream (the pages of a document, the pixels of an image) is made once (``OnePass.once``).
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -55,8 +56,22 @@ class OnePass:
         self._undecided = readers
         self._begun = False
         self._boxes: dict[Reading, _Box] = {}
+        self._made: dict[Hashable, Future[Any]] = {}
         self._decided: set[threading.Thread] = set()
         """The threads themselves: the number of one that has ended is given to the next."""
+
+    def once(self, what: Hashable, make: Callable[[], Result]) -> Result:
+        """What several readers need, made by the first that asks; the others wait, and get its error where it fails."""
+        with self._changed:
+            first = what not in self._made
+            made = self._made.setdefault(what, Future())
+        if first:
+            try:
+                made.set_result(make())
+            except BaseException as error:
+                made.set_exception(error)
+        result: Result = made.result()
+        return result
 
     def join(self, reading: Reading) -> Iterator[Any] | None:
         """What the decode gives a reading; None where it is too late to ask, or asked before, by this thread."""

@@ -154,12 +154,12 @@ class Weighed:
     name = "spark"
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.slots = engine, engine.slots
+        self.engine, self.slots, self.gpu_slots = engine, engine.slots, engine.gpu_slots
         self.there_bytes = self.back_bytes = 0
 
-    def run(self, tasks: Sequence[bytes], function: TaskFunction) -> Iterator[TaskOutput]:
+    def run(self, tasks: Sequence[bytes], function: TaskFunction, *, gpu: bool = False) -> Iterator[TaskOutput]:
         self.there_bytes += sum(map(len, tasks))
-        for output in self.engine.run(tasks, function):
+        for output in self.engine.run(tasks, function, gpu=gpu):
             self.back_bytes += len(output)
             yield output
 

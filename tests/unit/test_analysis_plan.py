@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lake.analysis.costs import CONSTANTS
-from lake.analysis.plan import WorkItem, cut, waves
+from lake.analysis.plan import WorkItem, by_device, cut, waves
 from lake.model import BlobRef, MediaKind
 
 
@@ -47,3 +49,9 @@ def test_waves_end_at_items_and_at_bytes() -> None:
     made = list(waves([item(number, 100) for number in range(10)], 4, 10**9))
     assert [len(wave) for wave in made] == [4, 4, 2]
     assert [len(wave) for wave in waves([item(number, 100) for number in range(5)], 10, 250)] == [2, 2, 1]
+
+
+def test_recordings_of_which_an_analysis_computes_on_a_gpu_are_told_from_the_others() -> None:
+    films = [replace(item(number, 10), analyses=names) for number, names in enumerate([("a",), ("a", "b"), ("c",)])]
+    assert by_device(films, {"b", "z"}) == ([films[1]], [films[0], films[2]])
+    assert by_device(films, frozenset()) == ([], films)

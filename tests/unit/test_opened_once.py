@@ -1,4 +1,4 @@
-"""Images and documents: each analysis opens and decodes its recording once."""
+"""Images and documents are opened and decoded once, by one analysis and by several that look at the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import pypdfium2
 import pytest
 from PIL import Image
 
+from lake.analysis.image_hash import decoded
 from lake.analysis.registry import ANALYSES
+from lake.errors import RecordError
+from lake.media.one_pass import together
 from lake.model import Media
 from tests.support import documents
 from tests.support.analysis_media import encoded, scene
@@ -43,3 +46,36 @@ def test_a_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
     analysis = ANALYSES["document_text"]
     assert [row["text"] for row in analysis.run(media, analysis.params)] == ["One", "Two", "Three"]
     assert (len(opens), len(pages)) == (1, 3)
+
+
+def test_the_text_of_a_document_for_two_analyses(monkeypatch: pytest.MonkeyPatch) -> None:
+    media = Media("0" * 64, "application/pdf", "document", data=documents.pdf([["One"], ["Two"]]))
+    opens = counted(monkeypatch, pypdfium2, "PdfDocument")
+    analysis = ANALYSES["document_text"]
+
+    def texts(shared: Media) -> list[str]:
+        return [row["text"] for row in analysis.run(shared, analysis.params)]
+
+    assert together(media, {"text": texts, "embedding": texts}) == {"text": ["One", "Two"], "embedding": ["One", "Two"]}
+    assert len(opens) == 1
+
+
+def test_the_pixels_of_an_image_for_two_analyses(monkeypatch: pytest.MonkeyPatch) -> None:
+    media = Media("0" * 64, "image/png", "image", data=encoded(scene(3), "PNG"))
+    opens, decodes = counted(monkeypatch, Image, "open"), counted(monkeypatch, Image, "_getdecoder")
+    sizes = together(media, {name: lambda shared: decoded(shared, 10**6).size for name in ("labels", "vector")})
+    assert sizes == {"labels": (320, 240), "vector": (320, 240)}
+    assert (len(opens), len(decodes)) == (1, 1)
+
+
+def test_an_image_that_cannot_be_decoded_fails_for_each_that_looks_at_it() -> None:
+    media = Media("0" * 64, "image/png", "image", data=b"no picture")
+
+    def fails(shared: Media) -> bool:
+        try:
+            decoded(shared, 10**6)
+        except RecordError:
+            return True
+        return False
+
+    assert together(media, {"labels": fails, "vector": fails}) == {"labels": True, "vector": True}

@@ -162,6 +162,20 @@ def test_each_kind_of_cluster_is_asked_in_its_own_words() -> None:
     assert Resources(executors=3).slots is None
 
 
+def test_gpus_are_asked_of_executors_and_dealt_to_tasks() -> None:
+    asked = Resources(executors=3, cores=4, gpus=2, tasks_per_gpu=4, gpu_discovery="/opt/gpus")
+    assert asked.gpu_slots == 12  # as many as there are cores
+    assert asked.model_copy(update={"tasks_per_gpu": 1}).gpu_slots == 6
+    assert Resources(executors=3, cores=4).gpu_slots == 0
+    prefix = "spark.executor.resource.gpu."
+    for manager, vendor in (("standalone", {}), ("yarn", {}), ("kubernetes", {prefix + "vendor": "nvidia.com"})):
+        conf = resource_conf(manager, asked)
+        gpus = {key: value for key, value in conf.items() if key.startswith(prefix)}
+        assert gpus == {prefix + "amount": "2", prefix + "discoveryScript": "/opt/gpus", **vendor}
+    assert not any("gpu" in key for key in resource_conf("yarn", Resources(executors=3)))
+    assert resource_conf("local", asked) == {}
+
+
 @pytest.mark.parametrize("profile", ["local", "cluster", "yarn", "kubernetes"])
 def test_the_shipped_profiles_give_a_command_line(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Printed by ``--dry-run``, as words for a shell and as JSON."""
