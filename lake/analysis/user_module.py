@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+import threading
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from lake.errors import UsageError
 from lake.model import Media, Row
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_ONE_AT_A_TIME = threading.Lock()
 """Of an analysis: it is part of a table's name."""
 
 
@@ -55,7 +57,8 @@ def analyses_of(module: UserModule) -> dict[str, Analysis]:
     Raises:
         UsageError: it cannot be run, defines no analysis, or one by a name that no table can have.
     """
-    loaded = sys.modules.get(module.name) or _loaded(module)
+    with _ONE_AT_A_TIME:  # analyses of one recording run in threads
+        loaded = sys.modules.get(module.name) or _loaded(module)
     found = {value.name: value for value in vars(loaded).values() if isinstance(value, Analysis)}
     if not found:
         raise UsageError(

@@ -166,6 +166,7 @@ class _Task:
             "content_type": item.content_type,
             "media_kind": item.media_kind,
             "threads": item.threads,
+            "limits_s": {analysis.name: analysis.time_limit_s for analysis in wanted},
             "data": data,
             "path": str(path) if path else None,
         }

@@ -18,7 +18,7 @@ import msgpack
 from lake.errors import RecordError
 from lake.media.guard import deny_network_and_programs, die_with_parent, limit_process
 from lake.media.limits import Limits
-from lake.media.sandbox import HEADER, REQUEST_HEADER
+from lake.media.sandbox import HEADER, NO_RESULT, REQUEST_HEADER
 from lake.model import Media, Sniffed, Technical
 
 if TYPE_CHECKING:
@@ -45,7 +45,13 @@ def _analyze(args: dict[str, Any]) -> dict[str, Any]:
         return {name: job(media) for name, job in jobs.items()}
     from lake.media.one_pass import together
 
-    return together(media, jobs)
+    limits_s: Mapping[str, float] = args.get("limits_s") or {}
+    found = together(media, jobs, limits_s)
+    return {name: found[name] if name in found else _late(limits_s[name]) for name in jobs}
+
+
+def _late(limit_s: float) -> dict[str, Any]:
+    return {"error_class": "LimitExceeded", "message": NO_RESULT.format(limit_s=limit_s)}
 
 
 def _one(name: str, params: Mapping[str, Any], module: dict[str, str] | None, media: Media) -> dict[str, Any]:
@@ -99,6 +105,8 @@ def answer(functions: Mapping[str, str | Function], request: dict[str, Any]) -> 
     # Not imported for those who have no models: it knows what loads them.
     if models := sys.modules.get("lake.models.loaded"):
         reply["model_loads"] = models.LOADS.total()
+    if (one_pass := sys.modules.get("lake.media.one_pass")) and one_pass.lingers():
+        reply["spent"] = True
     return reply
 
 

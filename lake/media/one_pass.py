@@ -8,15 +8,19 @@ himself. What is no stream (the pages of a document, the pixels of an image) is 
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from lake.errors import RecordError
+from lake.errors import LimitExceeded, RecordError
 from lake.media.decode import opened
+from lake.media.pace import Pace
 from lake.media.readings import Reading
 from lake.media.streams import read
 from lake.model import Media
@@ -24,11 +28,22 @@ from lake.model import Media
 BOX_ITEMS = 2
 """Between the decode and a reader: a picture of 8 megapixels is 25 MB."""
 
+WATCH_S = 0.5
+"""How often it is looked whether something stands still."""
+THREAD = "lake-pass-"
+"""How names of threads of a pass begin."""
+
 Result = TypeVar("Result")
 
 
-def together(media: Media, jobs: Mapping[str, Callable[[Media], Result]]) -> dict[str, Result]:
-    """Run every job on the recording, which is opened and decoded once; jobs return, they do not raise."""
+def together(
+    media: Media, jobs: Mapping[str, Callable[[Media], Result]], limits_s: Mapping[str, float] | None = None
+) -> dict[str, Result]:
+    """Run every job on the recording, which is opened and decoded once; jobs return, they do not raise.
+
+    A job that is at one thing for longer than its limit is given up: it has no result, its thread goes on (``lingers``)
+    and the others go on without it. A decode that does not end is an error of those who wait for it.
+    """
     one_pass = OnePass(len(jobs))
     shared = replace(media, shared=one_pass)
     results: dict[str, Result] = {}
@@ -37,15 +52,27 @@ def together(media: Media, jobs: Mapping[str, Callable[[Media], Result]]) -> dic
         try:
             results[name] = jobs[name](shared)
         finally:
-            one_pass.leave()
+            one_pass.leave(threading.current_thread())
 
-    threads = [threading.Thread(target=run, args=(name,), name=f"lake-{name}", daemon=True) for name in jobs]
-    for thread in threads:
+    working = {name: one_pass.thread(functools.partial(run, name), name) for name in jobs}
+    decode = one_pass.thread(functools.partial(one_pass.serve, media), "decode")
+    for thread in (*working.values(), decode):
         thread.start()
-    one_pass.serve(media)
-    for thread in threads:
-        thread.join()
-    return {name: results[name] for name in jobs}
+    while working:
+        next(iter(working.values())).join(WATCH_S)
+        working = {name: thread for name, thread in working.items() if thread.is_alive()}
+        limit_s = {name: (limits_s or {}).get(name, math.inf) for name in working}
+        late = [name for name, thread in working.items() if one_pass.stalled_s(thread) > limit_s[name]]
+        for name in late:
+            one_pass.leave(working.pop(name))
+        if working and one_pass.stalled_s(decode) > (most_s := max(limit_s.values())):
+            one_pass.fail(LimitExceeded(f"not decoded further within {most_s:g} s: given up"))
+    return {name: results[name] for name in jobs if name in results}
+
+
+def lingers() -> bool:
+    """Whether a thread goes on in this process that was given up."""
+    return any(thread.name.startswith(THREAD) for thread in threading.enumerate())
 
 
 class OnePass:
@@ -56,21 +83,42 @@ class OnePass:
         self._undecided = readers
         self._begun = False
         self._boxes: dict[Reading, _Box] = {}
-        self._made: dict[Hashable, Future[Any]] = {}
+        self._made: dict[Hashable, tuple[threading.Thread, Future[Any]]] = {}
         self._decided: set[threading.Thread] = set()
         """The threads themselves: the number of one that has ended is given to the next."""
+        self._paces: dict[threading.Thread, Pace] = {}
+
+    def thread(self, work: Callable[[], None], name: str) -> threading.Thread:
+        """A thread of this pass, not started yet."""
+        pace = Pace()
+
+        def paced() -> None:
+            pace.mark()
+            work()
+
+        thread = threading.Thread(target=paced, name=f"{THREAD}{name}", daemon=True)
+        self._paces[thread] = pace
+        return thread
+
+    def stalled_s(self, thread: threading.Thread) -> float:
+        """How long a thread of this pass has been at one thing, see ``Pace``."""
+        return self._paces[thread].stalled_s()
+
+    def _pace(self) -> Pace:
+        return self._paces.get(threading.current_thread()) or Pace()
 
     def once(self, what: Hashable, make: Callable[[], Result]) -> Result:
         """What several readers need, made by the first that asks; the others wait, and get its error where it fails."""
         with self._changed:
             first = what not in self._made
-            made = self._made.setdefault(what, Future())
+            _, made = self._made.setdefault(what, (threading.current_thread(), Future()))
         if first:
             try:
-                made.set_result(make())
+                _settle(made, make())
             except BaseException as error:
-                made.set_exception(error)
-        result: Result = made.result()
+                _settle(made, error)
+        with self._pace().waits():
+            result: Result = made.result()
         return result
 
     def join(self, reading: Reading) -> Iterator[Any] | None:
@@ -81,25 +129,35 @@ class OnePass:
                 return None
             self._decided.add(me)
             self._undecided -= 1
-            box = self._boxes[reading] = _Box(me)
+            box = self._boxes[reading] = _Box(me, self._pace())
             self._changed.notify_all()
         return box.items()
 
-    def leave(self) -> None:
-        """This thread reads nothing any more."""
-        me = threading.current_thread()
+    def leave(self, thread: threading.Thread) -> None:
+        """A thread reads nothing any more; who waits for what it makes waits in vain."""
         with self._changed:
-            if me not in self._decided:
-                self._decided.add(me)
+            if thread not in self._decided:
+                self._decided.add(thread)
                 self._undecided -= 1
-            boxes = [box for box in self._boxes.values() if box.owner is me]
+            boxes = [box for box in self._boxes.values() if box.owner is thread]
+            made = [future for maker, future in self._made.values() if maker is thread]
             self._changed.notify_all()
         for box in boxes:
             box.close()
+        for future in made:
+            _settle(future, LimitExceeded("another analysis, which was given up, was to read it"))
+
+    def fail(self, error: RecordError) -> None:
+        """Whatever the decode does: its readers get this error."""
+        with self._changed:
+            boxes = list(self._boxes.values())
+        for box in boxes:
+            box.fail(error)
 
     def serve(self, media: Media) -> None:
         """Decode for those who asked, once all have decided; errors of the recording go to each of them."""
-        with self._changed:
+        pace = self._pace()
+        with self._changed, pace.waits():
             self._changed.wait_for(lambda: self._undecided == 0)
             self._begun = True
             boxes = dict(self._boxes)
@@ -108,15 +166,15 @@ class OnePass:
         try:
             with opened(media) as container:
                 for reading, item in read(container, list(boxes), media.threads):
-                    boxes[reading].put(item)
+                    boxes[reading].put(item, pace)
                     if all(box.closed for box in boxes.values()):
                         break
         except RecordError as error:
             for box in boxes.values():
-                box.put(error)
+                box.put(error, pace)
         except BaseException as error:
             for box in boxes.values():
-                box.put(RecordError(f"{type(error).__name__}: {' '.join(str(error).split())}"))
+                box.put(RecordError(f"{type(error).__name__}: {' '.join(str(error).split())}"), pace)
         for box in boxes.values():
             box.end()
 
@@ -124,16 +182,17 @@ class OnePass:
 class _Box:
     """A few items on their way from the decode to one reader."""
 
-    def __init__(self, owner: threading.Thread) -> None:
+    def __init__(self, owner: threading.Thread, pace: Pace) -> None:
         self.owner = owner
+        self._pace = pace
         self.closed = False
         self._ended = False
         self._items: deque[Any] = deque()
         self._changed = threading.Condition()
 
-    def put(self, item: Any) -> None:
-        """Wait for room, and put; nothing where nobody takes any more."""
-        with self._changed:
+    def put(self, item: Any, pace: Pace) -> None:
+        """Wait for room, and put; nothing where nobody takes any more. The pace is that of the thread that puts."""
+        with self._changed, pace.waits():
             self._changed.wait_for(lambda: self.closed or len(self._items) < BOX_ITEMS)
             if not self.closed:
                 self._items.append(item)
@@ -141,6 +200,13 @@ class _Box:
 
     def end(self) -> None:
         with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def fail(self, error: RecordError) -> None:
+        """What is left to take is the error."""
+        with self._changed:
+            self._items = deque([error])
             self._ended = True
             self._changed.notify_all()
 
@@ -154,7 +220,7 @@ class _Box:
         """Items as they come; an error of the recording is raised in its turn."""
         try:
             while True:
-                with self._changed:
+                with self._changed, self._pace.waits():
                     self._changed.wait_for(lambda: self._ended or bool(self._items))
                     if not self._items:
                         return
@@ -165,3 +231,12 @@ class _Box:
                 yield item
         finally:
             self.close()
+
+
+def _settle(future: Future[Any], outcome: Any) -> None:
+    """Give a future its result or its error, if it has none yet."""
+    with contextlib.suppress(InvalidStateError):
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

@@ -36,6 +36,7 @@ IN_FLIGHT_BYTES = 2 * 1024 * 1024
 PIPE_BYTES = 1024 * 1024
 """A pipe holds 64 KiB by default: both sides would wake each other several times a recording."""
 READ_BYTES = 256 * 1024
+NO_RESULT = "no result within {limit_s:g} s: given up"
 START_LIMIT_S = 120.0
 """A child that has not said that it is ready by then is broken: a busy machine imports slowly."""
 
@@ -150,7 +151,7 @@ class Sandbox:
         try:
             answer = child.receive(limit_s, self.limits.output_bytes)
         except _Late:
-            failure = Failure("LimitExceeded", f"no result within {limit_s:g} s: given up")
+            failure = Failure("LimitExceeded", NO_RESULT.format(limit_s=limit_s))
         except _TooLarge as error:
             failure = Failure("LimitExceeded", f"result of {error.args[0]:,} bytes, over {self.limits.output_bytes:,}")
         except _Died:
@@ -158,6 +159,8 @@ class Sandbox:
         except _Garbled:
             failure = Failure("DecoderCrashed", "the decoder's process answered with something that is no answer")
         else:
+            if answer.get("spent"):  # something in it goes on and does not end
+                self.close()
             return _outcome(call.id, answer)
         self.close()
         return Outcome(call.id, failure=failure, seconds=time.monotonic() - started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from lake.errors import RecordError, Unsupported
 from lake.media import streams
 from lake.media.child import FUNCTIONS
 from lake.media.decode import audio_blocks, iter_video_frames
-from lake.media.one_pass import BOX_ITEMS, together
+from lake.media.one_pass import BOX_ITEMS, lingers, together
 from lake.model import Media
 from tests.support.analysis_media import RATE_HZ, avi, tone, wav
 
@@ -231,3 +232,67 @@ def test_frames_are_the_same_by_any_number_of_threads() -> None:
         return [(time_s, picture.tobytes()) for time_s, picture in frames]
 
     assert read(1) == read(2) == read(5)
+
+
+def endless(shared: Media) -> str:
+    while True:
+        time.sleep(0.001)
+
+
+def test_a_job_that_does_not_end_is_given_up_and_costs_the_others_nothing() -> None:
+    def stops_in_the_middle(shared: Media) -> str:
+        for _ in iter_video_frames(shared):
+            endless(shared)
+        return "never"
+
+    jobs: dict[str, Callable[[Media], Any]] = {
+        "never reads": endless,
+        "stops": stops_in_the_middle,
+        "counts": lambda shared: sum(1 for _ in iter_video_frames(shared)),
+        "hears": lambda shared: sum(len(block) for block in audio_blocks(shared)),
+    }
+    found = together(media(film()), jobs, {"never reads": 1.0, "stops": 1.5, "counts": 30.0})
+    assert found == {"counts": 150, "hears": 96_000}
+    assert lingers()
+
+
+def test_jobs_that_are_slow_because_they_share_a_core_are_not_given_up() -> None:
+    """Ten that compute for half a second each: together they take five, on one core, and may take two each."""
+
+    def computes(shared: Media) -> str:
+        began_s = time.thread_time()
+        while time.thread_time() - began_s < 0.5:
+            pass
+        return "done"
+
+    jobs: dict[str, Callable[[Media], Any]] = {str(number): computes for number in range(10)}
+    assert together(media(film()), jobs, dict.fromkeys(jobs, 2.0)) == dict.fromkeys(jobs, "done")
+
+
+def test_a_decode_that_does_not_end_is_an_error_of_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stuck(container: Any, readings: list[Any], threads: int) -> Iterator[Any]:
+        yield readings[0], np.zeros(10, np.float32)
+        endless(media(b""))
+
+    monkeypatch.setattr("lake.media.one_pass.read", stuck)
+
+    def read(shared: Media) -> str:
+        try:
+            return str(len(list(audio_blocks(shared))))
+        except RecordError as error:
+            return str(error)
+
+    jobs: dict[str, Callable[[Media], Any]] = {"a": read, "b": read, "reads nothing": lambda shared: "done"}
+    said = "not decoded further within 1 s: given up"
+    assert together(media(film()), jobs, {"a": 0.5, "b": 1.0}) == {"a": said, "b": said, "reads nothing": "done"}
+
+
+def test_what_one_is_to_make_for_others_fails_when_it_is_given_up() -> None:
+    def makes(shared: Media) -> str:
+        try:
+            return str(shared.shared.once("text", lambda: endless(shared)))
+        except RecordError as error:
+            return str(error)
+
+    found = together(media(film()), {"a": makes, "b": makes}, {"a": 0.5, "b": 0.5})
+    assert list(found.values()) == ["another analysis, which was given up, was to read it"]

@@ -13,6 +13,7 @@ import msgpack
 import psutil
 import pytest
 
+from lake.analysis.user_module import UserModule
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Sandbox
 
@@ -119,3 +120,49 @@ def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+OWN = """
+import time
+import pyarrow as pa
+from lake.analysis.base import Analysis
+
+def endless(media, params):
+    while True:
+        pass
+
+def size(media, params):
+    yield {"size": len(media.data)}
+
+FIELDS = pa.schema([("size", pa.int64())])
+ENDLESS = Analysis("endless", "1", ("audio",), (), FIELDS, endless)
+time.sleep(0.2)  # the file is run once, also where two of its analyses come to it at once
+SIZE = Analysis("size", "1", ("audio",), (), FIELDS, size)
+AGAIN = Analysis("again", "1", ("audio",), (), FIELDS, size)
+"""
+
+
+def test_of_several_analyses_of_a_recording_the_endless_one_alone_fails_and_its_child_ends() -> None:
+    module = UserModule("own.py", OWN).to_plain()
+
+    def analyze(number: int, *names: str) -> Call:
+        args = {
+            "analyses": {name: {} for name in names},
+            "modules": dict.fromkeys(names, module),
+            "limits_s": {"endless": 1.0, "size": 500.0, "again": 500.0},
+            "sha256": "0" * 64,
+            "content_type": "audio/x-wav",
+            "media_kind": "audio",
+            "data": bytes(number),
+            "path": None,
+        }
+        return Call(str(number), "analyze", args, time_limit_s=501.0)
+
+    with Sandbox(LIMITS) as sandbox:
+        calls = [analyze(1, "size", "again"), analyze(2, "endless", "size"), analyze(3, "size")]
+        first, second, third = sandbox.map(calls)
+        assert sandbox.children_started == 2
+    assert first.value == {"size": {"rows": [{"size": 1}]}, "again": {"rows": [{"size": 1}]}}
+    assert third.value == {"size": {"rows": [{"size": 3}]}}
+    assert second.value["size"] == {"rows": [{"size": 2}]}
+    assert second.value["endless"] == {"error_class": "LimitExceeded", "message": "no result within 1 s: given up"}
