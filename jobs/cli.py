@@ -38,6 +38,7 @@ VERBS = {
     "maintain": "jobs.maintain",
     "engine": "jobs.engine",
     "demo": "jobs.demo",
+    "bench": "jobs.bench",
     "submit": "jobs.submit",
 }
 """Verb to module; each module has one click command named ``command``."""
