@@ -65,22 +65,21 @@ def run(media: Media, params: Mapping[str, Any]) -> Iterator[Row]:
     """One row a shot, as soon as it ends; ``frame`` is the number of the key frame. No picture, no row."""
     from lake.media.decode import iter_video_frames
 
-    for shot in find_shots(iter_video_frames(media), params):
+    for shot in find_shots(iter_video_frames(media, within_px=int(params["thumbnail_side_px"])), params):
         yield _row(shot, params)
 
 
 def find_shots(frames: Iterable[tuple[float, Frame]], params: Mapping[str, Any]) -> Iterator[Shot]:
-    """Shots of a stream of frames (time, BGR picture), cut by PySceneDetect's adaptive detector."""
+    """Shots of a stream of frames (time, small BGR picture), cut by PySceneDetect's adaptive detector."""
     import cv2
 
     cv2.setNumThreads(1)
     detector, timecode = _detector(params)
-    side_px, min_shot_s = int(params["thumbnail_side_px"]), float(params["min_shot_s"])
+    min_shot_s = float(params["min_shot_s"])
     shot: _OpenShot | None = None
     times: dict[int, float] = {}
     last_s = frame_s = 0.0
     for index, (time_s, picture) in enumerate(frames):
-        small = _within(picture, side_px, cv2.INTER_LINEAR)
         times[index] = time_s
         times.pop(index - 2 * LATENCY - 1, None)
         if shot is None:
@@ -88,10 +87,8 @@ def find_shots(frames: Iterable[tuple[float, Frame]], params: Mapping[str, Any])
         else:
             frame_s = time_s - last_s
         last_s = time_s
-        # Averaging looks better and takes three times as long: only for frames that may come to stand for the shot.
-        kept = _within(picture, side_px, cv2.INTER_AREA) if shot.wants(index) else small
-        shot.add(Candidate(index, time_s, kept))
-        for cut in detector.process_frame(timecode(index), small):
+        shot.add(Candidate(index, time_s, picture))
+        for cut in detector.process_frame(timecode(index), picture):
             cut_index = int(cut.frame_num)
             cut_s = times.get(cut_index, time_s)
             if cut_index <= shot.first_index or cut_s - shot.start_s < min_shot_s:
@@ -158,19 +155,6 @@ def _detector(params: Mapping[str, Any]) -> tuple[Any, Any]:
     return detector, lambda index: FrameTimecode(index, fps=25.0)
 
 
-def _within(picture: Frame, side_px: int, interpolation: int) -> Frame:
-    """A copy of the picture with its longer side at most ``side_px``: the detector sees it, the thumbnail shows it."""
-    import cv2
-    import numpy as np
-
-    height, width = picture.shape[:2]
-    scale = side_px / max(height, width)
-    if scale >= 1:
-        return picture.copy()
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(picture, size, interpolation=interpolation).astype(np.uint8, copy=False)
-
-
 def _row(shot: Shot, params: Mapping[str, Any]) -> Row:
     from PIL import Image
 
@@ -192,7 +176,7 @@ def _row(shot: Shot, params: Mapping[str, Any]) -> Row:
 
 KEYFRAMES = Analysis(
     name="keyframes",
-    version="1",
+    version="2",
     media_kinds=("video",),
     piece=("start_s", "end_s", "frame"),
     fields=FIELDS,

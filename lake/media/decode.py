@@ -116,15 +116,17 @@ def has_audio(media: Media) -> bool:
 
 
 def iter_video_frames(
-    media: Media, every_s: float | None = None, keyframes_only: bool = False
+    media: Media, every_s: float | None = None, keyframes_only: bool = False, within_px: int | None = None
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """Frames as (seconds from the start, height × width × 3 BGR), in order, one at a time.
 
-    ``every_s`` gives the first frame of each such span; ``keyframes_only`` decodes nothing between key frames.
+    ``every_s`` gives the first frame of each such span; ``keyframes_only`` decodes nothing between key frames;
+    ``within_px`` shrinks frames whose longer side is longer, by the mean of what falls together: cheaper than a frame
+    that is shrunk later.
     Attached pictures (cover art) are no video. A stream that breaks off after frames ends there; one without any
     readable frame is ``Damaged``.
     """
-    yield from _read_one(media, Pictures(every_s, keyframes_only))
+    yield from _read_one(media, Pictures(every_s, keyframes_only, within_px))
 
 
 def audio_blocks(
@@ -145,7 +147,7 @@ def _read_one(media: Media, reading: Reading) -> Iterator[Any]:
         for _, item in read(container, [reading], media.threads):
             if isinstance(item, RecordError):
                 raise item
-            yield item
+            yield reading.finished(item)
 
 
 def attached(stream: Any) -> bool:

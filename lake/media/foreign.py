@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lake.errors import Damaged, LimitExceeded, RecordError
 
+OBJECT = re.compile(r" ?<[\w.]+ object at 0x[0-9a-f]+>")
+"""How Python writes an object that an error names: it says nothing, and each time something else."""
+
 
 def first_line(error: BaseException, most: int = 160) -> str:
     """What a foreign error says, in one line that fits a table."""
-    lines = str(error).strip().splitlines()
+    lines = OBJECT.sub("", str(error)).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:most]
 
 

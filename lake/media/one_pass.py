@@ -2,7 +2,7 @@
 
 An analysis draws what it reads (``for picture in iter_video_frames(media)``), and so do all of them, each in a thread
 of its own. The decode waits until every one of them has asked or has ended, serves what they asked for, and goes at
-the pace of the slowest: between it and each reader is a box of a few items. Who asks later, or twice, decodes for
+the pace of the slowest: between it and each reader is a box of few items. Who asks later, or twice, decodes for
 himself. What is no stream (the pages of a document, the pixels of an image) is made once (``OnePass.once``).
 """
 
@@ -12,7 +12,6 @@ import contextlib
 import functools
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import replace
@@ -25,8 +24,10 @@ from lake.media.readings import Reading
 from lake.media.streams import read
 from lake.model import Media
 
-BOX_ITEMS = 2
-"""Between the decode and a reader: a picture of 8 megapixels is 25 MB."""
+BOX_ITEMS = 16
+BOX_BYTES = 8 * 1024 * 1024
+"""What may lie between the decode and a reader before the decode waits; as much again is in the reader's hands. A
+picture of 8 megapixels is 25 MB: then it is one at a time."""
 
 WATCH_S = 0.5
 """How often it is looked whether something stands still."""
@@ -129,7 +130,7 @@ class OnePass:
                 return None
             self._decided.add(me)
             self._undecided -= 1
-            box = self._boxes[reading] = _Box(me, self._pace())
+            box = self._boxes[reading] = _Box(me, self._pace(), reading)
             self._changed.notify_all()
         return box.items()
 
@@ -180,23 +181,31 @@ class OnePass:
 
 
 class _Box:
-    """A few items on their way from the decode to one reader."""
+    """What is on its way from the decode to one reader, who takes all that is there at once: threads that hand over
+    one picture at a time do little else."""
 
-    def __init__(self, owner: threading.Thread, pace: Pace) -> None:
+    def __init__(self, owner: threading.Thread, pace: Pace, reading: Reading) -> None:
         self.owner = owner
-        self._pace = pace
+        self._reading = reading
         self.closed = False
+        self._pace = pace
         self._ended = False
-        self._items: deque[Any] = deque()
+        self._items: list[Any] = []
+        self._size_bytes = 0
         self._changed = threading.Condition()
 
     def put(self, item: Any, pace: Pace) -> None:
         """Wait for room, and put; nothing where nobody takes any more. The pace is that of the thread that puts."""
-        with self._changed, pace.waits():
-            self._changed.wait_for(lambda: self.closed or len(self._items) < BOX_ITEMS)
-            if not self.closed:
+        with self._changed:
+            while not self.closed and (len(self._items) >= BOX_ITEMS or self._size_bytes >= BOX_BYTES):
+                with pace.waits():
+                    self._changed.wait()
+            pace.mark()
+            if not (self.closed or self._ended):
                 self._items.append(item)
-                self._changed.notify_all()
+                self._size_bytes += _size_bytes(item)
+                if len(self._items) == 1:
+                    self._changed.notify_all()
 
     def end(self) -> None:
         with self._changed:
@@ -206,31 +215,45 @@ class _Box:
     def fail(self, error: RecordError) -> None:
         """What is left to take is the error."""
         with self._changed:
-            self._items = deque([error])
+            self._items = [error]
             self._ended = True
             self._changed.notify_all()
 
     def close(self) -> None:
         with self._changed:
             self.closed = True
-            self._items.clear()
+            self._items = []
             self._changed.notify_all()
 
     def items(self) -> Iterator[Any]:
         """Items as they come; an error of the recording is raised in its turn."""
         try:
-            while True:
-                with self._changed, self._pace.waits():
-                    self._changed.wait_for(lambda: self._ended or bool(self._items))
-                    if not self._items:
-                        return
-                    item = self._items.popleft()
-                    self._changed.notify_all()
-                if isinstance(item, RecordError):
-                    raise item
-                yield item
+            while taken := self._take():
+                for item in taken:
+                    self._pace.mark()
+                    if isinstance(item, RecordError):
+                        raise item
+                    yield self._reading.finished(item)
         finally:
             self.close()
+
+    def _take(self) -> list[Any]:
+        """All that is there; waits until something is. Nothing at the end."""
+        with self._changed:
+            while not (self._items or self._ended):
+                with self._pace.waits():
+                    self._changed.wait()
+            taken, self._items, self._size_bytes = self._items, [], 0
+            self._changed.notify_all()
+        return taken
+
+
+def _size_bytes(item: Any) -> int:
+    """Bytes of a block of samples, or about those of a decoded frame with its time."""
+    if isinstance(item, tuple):
+        frame = item[1]
+        return int(2 * frame.width * frame.height)
+    return int(getattr(item, "nbytes", 0))
 
 
 def _settle(future: Future[Any], outcome: Any) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lake.errors import Damaged
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -30,15 +32,26 @@ class Reading(Protocol):
         """What is left after the last frame."""
         ...
 
+    def finished(self, item: Any) -> Any:
+        """What the reader sees of an item: the work on it that needs no other item, done in the reader's thread."""
+        ...
+
 
 class Pictures:
     """Frames as (seconds from the start, height × width × 3 BGR); see ``iter_video_frames``."""
 
     kind = "video"
 
-    def __init__(self, every_s: float | None = None, keyframes_only: bool = False) -> None:
+    def __init__(
+        self, every_s: float | None = None, keyframes_only: bool = False, within_px: int | None = None
+    ) -> None:
+        from av.video.reformatter import VideoReformatter
+
         self.keyframes_only = keyframes_only
         self._every_s = every_s
+        self._within_px = within_px
+        # One for all frames: to set a conversion up takes twice as long as to convert a frame of 640 x 360.
+        self._reformatter = VideoReformatter()
         self._next_s = self._start_s = 0.0
         self._rate_hz = 25.0
         self._number = -1
@@ -47,7 +60,7 @@ class Pictures:
         self._start_s = float((stream.start_time or 0) * stream.time_base)
         self._rate_hz = float(stream.average_rate or 25)
 
-    def take(self, frame: Any) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    def take(self, frame: Any) -> Iterator[tuple[float, Any]]:
         if self.keyframes_only and not frame.key_frame:
             return
         self._number += 1
@@ -55,10 +68,28 @@ class Pictures:
         if self._every_s is not None and time_s < self._next_s:
             return
         self._next_s = time_s + (self._every_s or 0.0)
-        yield time_s, frame.to_ndarray(format="bgr24")
+        yield time_s, frame
 
-    def end(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    def end(self) -> Iterator[tuple[float, Any]]:
         yield from ()
+
+    def finished(self, item: tuple[float, Any]) -> tuple[float, NDArray[np.uint8]]:
+        from av.error import FFmpegError
+
+        time_s, frame = item
+        width_px, height_px = within(frame.width, frame.height, self._within_px)
+        try:
+            picture = self._reformatter.reformat(frame, width_px, height_px, "bgr24", interpolation="AREA", threads=1)
+            pixels: Any = picture.to_ndarray()
+        except (FFmpegError, ValueError) as error:
+            raise Damaged(f"a picture in {frame.format.name} cannot be converted: {error}") from error
+        return time_s, pixels
+
+
+def within(width_px: int, height_px: int, side_px: int | None) -> tuple[int, int]:
+    """Width and height of a picture whose longer side is at most ``side_px``; never enlarged, no side below 1."""
+    scale = 1.0 if side_px is None else min(1.0, side_px / max(width_px, height_px))
+    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
 
 
 class Samples:
@@ -89,6 +120,9 @@ class Samples:
         if self._count:
             joined = np.concatenate(self._held, axis=1)
             yield joined[0] if self._mono else joined
+
+    def finished(self, item: NDArray[np.float32]) -> NDArray[np.float32]:
+        return item
 
     def _blocks(self, resampled: Any) -> Iterator[NDArray[np.float32]]:
         for out in resampled:
