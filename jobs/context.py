@@ -11,13 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from lake.catalog.create import require_lake
 from lake.errors import UsageError
 from lake.settings import Settings, load_settings
 from lake.store.objects import ObjectStore, open_store
 from lake.tables import Tables
+from lake.without_pandas import keep_pandas_out
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -54,30 +53,7 @@ def open_job(invocation: Invocation, *, must_exist: bool = True) -> Job:
     return job
 
 
-class _NoPandas:
-    """A finder that has no pandas."""
-
-    def find_spec(self, name: str, path: object, target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
-def _keep_pandas_out() -> None:
-    """Have pyarrow make its first look for pandas now, and find none: the import is a third of a reading verb's time.
-
-    It looks again when it is asked for a DataFrame.
-    """
-    if "pandas" in sys.modules:
-        return
-    finder = _NoPandas()
-    sys.meta_path.insert(0, finder)
-    try:
-        pa.scalar(0)
-    finally:
-        sys.meta_path.remove(finder)
-
-
-_keep_pandas_out()  # before a verb imports what looks for pandas as it is imported
+keep_pandas_out()
 
 
 def utc_now() -> datetime:

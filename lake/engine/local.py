@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from lake.engine.base import TaskFunction, TaskOutput
 from lake.errors import LakeError
+from lake.without_pandas import keep_pandas_out
 
 ATTEMPTS = 3
 
@@ -66,7 +67,8 @@ class LocalEngine:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.slots, mp_context=multiprocessing.get_context("spawn"))
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.slots, mp_context=spawn, initializer=keep_pandas_out)
         return self._pool
 
     def _forget(self) -> None:
