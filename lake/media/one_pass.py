@@ -59,6 +59,7 @@ def together(
     decode = one_pass.thread(functools.partial(one_pass.serve, media), "decode")
     for thread in (*working.values(), decode):
         thread.start()
+    most_s = max((limits_s or {}).values(), default=math.inf)
     while working:
         next(iter(working.values())).join(WATCH_S)
         working = {name: thread for name, thread in working.items() if thread.is_alive()}
@@ -66,8 +67,10 @@ def together(
         late = [name for name, thread in working.items() if one_pass.stalled_s(thread) > limit_s[name]]
         for name in late:
             one_pass.leave(working.pop(name))
-        if working and one_pass.stalled_s(decode) > (most_s := max(limit_s.values())):
+        if one_pass.stalled_s(decode) > most_s:
             one_pass.fail(LimitExceeded(f"not decoded further within {most_s:g} s: given up"))
+    while decode.is_alive() and one_pass.stalled_s(decode) <= most_s:
+        decode.join(WATCH_S)  # it ends at the next item that nobody takes
     return {name: results[name] for name in jobs if name in results}
 
 

@@ -235,8 +235,8 @@ def test_frames_are_the_same_by_any_number_of_threads() -> None:
 
 
 def endless(shared: Media) -> str:
-    while True:
-        time.sleep(0.001)
+    threading.Event().wait()
+    return "never"
 
 
 def test_a_job_that_does_not_end_is_given_up_and_costs_the_others_nothing() -> None:
@@ -254,6 +254,21 @@ def test_a_job_that_does_not_end_is_given_up_and_costs_the_others_nothing() -> N
     found = together(media(film()), jobs, {"never reads": 1.0, "stops": 1.5, "counts": 30.0})
     assert found == {"counts": 150, "hears": 96_000}
     assert lingers()
+
+
+def test_a_decode_that_is_not_done_yet_when_its_readers_are_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its child would be ended for nothing."""
+
+    def slow(container: Any, readings: list[Any], threads: int) -> Iterator[Any]:
+        for _ in range(3):
+            yield readings[0], np.zeros(10, np.float32)
+            time.sleep(0.2)
+
+    monkeypatch.setattr("lake.media.one_pass.read", slow)
+    before = set(threading.enumerate())
+    found = together(media(film()), {"first": lambda shared: len(next(iter(audio_blocks(shared))))}, {"first": 30.0})
+    assert found == {"first": 10}
+    assert set(threading.enumerate()) <= before
 
 
 def test_jobs_that_are_slow_because_they_share_a_core_are_not_given_up() -> None:
