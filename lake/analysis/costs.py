@@ -1,7 +1,8 @@
 """What a recording costs: by constants at first, then by what recordings like it took in earlier runs. Pure.
 
-The cost of a recording is a line, so much to open it and so much a byte, for each group: a media kind under one set of
-analyses. What is kept of a group are a few sums, so a run's record of it is small and runs are added up. Read in
+The cost of a recording is a line, so much to open it and so much a byte that it weighs, for each group: a kind of
+recordings under one set of analyses. It weighs its size, or where its duration is known what that would be in one
+common form. What is kept of a group are a few sums, so a run's record of it is small and runs are added up. Read in
 docs/decisions/0017 why it is this line, and what keeps one odd recording from moving it.
 """
 
@@ -13,32 +14,47 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-COST_FACTOR = {"video": 1.0, "audio": 0.4, "image": 2.0, "document": 4.0, "table": 0.1, "other": 0.1}
-"""Relative decoding cost of a byte, by media kind."""
+COST_FACTOR = {"video": 1.0, "audio": 0.4, "image": 0.25, "document": 0.25, "table": 0.1, "other": 0.1}
+"""Relative cost of a byte, by media kind: a second of film 15 ms, of sound 2.5 ms, a megabyte of photos 45 ms, of PDF
+50 ms."""
+SECOND_BYTES = 32_000
+"""A second of audio weighs as much as 16 kHz in 16 bits, whatever it is stored in: a compressed one costs the same."""
+PIXEL_BYTES = 1 / 48
+"""A pixel of a frame of video weighs as much as it has in 640 x 360 at 25 Hz and 1 Mbit/s."""
+MOST_WEIGHT = 64
+"""A recording weighs at most so many times its size, and no less than one part in so many: what a header says of the
+duration is not trusted."""
+BY_DURATION, BY_SIZE = " by duration", " by size"
+"""What is added to the media kind of recordings, by what their weight is."""
+OPENING = 0.04
+"""Relative cost of opening a recording, over ``PIVOT_BYTES``: 2 ms."""
 PIVOT_BYTES = 256 * 1024
-"""Opening a recording costs as much as so many bytes with a factor of 1. The sums in ``run_stages`` are made with it: a
-new value needs a new column."""
+"""Where small recordings end: what the sums in ``run_stages`` are made with. A new value needs new names of the kinds
+(``BY_SIZE``)."""
 PRIOR_RECORDS = 4.0
 """The constants count as much as so many recordings would."""
 OUTLIER = 32.0
 """A recording counts as at most so many times the middle one of its group."""
 MOST_S = 86_400.0
 """No recording takes longer."""
-MOST, LEAST = 64.0, 1 / 1024
-"""Bounds of what is learned, of the opening as of the byte, in units of the constant: an odd group cannot take a whole
-plan, and what seems to cost nothing still costs something."""
+NOTHING_TOLD = 1e-9
+BYTE_BOUNDS = (1 / 16_384, 64.0)
+OPENING_BOUNDS = (1 / 64, 1600.0)
+"""Bounds of what is learned, in units of the constant: an odd group cannot take a whole plan, and what seems to cost
+nothing still costs something."""
 
 
 class Group(NamedTuple):
     """Recordings of which one line says what they cost."""
 
-    media_kind: str
+    kind: str
+    """Media kind and what they are weighed by: ``audio by duration``."""
     analyses: str
     """Their names, sorted, joined by +."""
 
 
-def group_of(media_kind: str, analyses: Collection[str]) -> Group:
-    return Group(media_kind, "+".join(sorted(analyses)))
+def group_of(kind: str, analyses: Collection[str]) -> Group:
+    return Group(kind, "+".join(sorted(analyses)))
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,7 @@ class Costs:
 
     def total(self, loads: Mapping[Group, Load]) -> float:
         """Of many."""
-        return sum(self.line(group).of(*load) for group, load in loads.items())
+        return sum(self.line(group).of(load.records, load.weight_bytes) for group, load in loads.items())
 
 
 class Load(NamedTuple):
@@ -92,8 +108,13 @@ class Load(NamedTuple):
 
     records: int
     size_bytes: int
+    weight_bytes: int
+
+    def plus(self, other: Load) -> Load:
+        return Load(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
+NOTHING = Load(0, 0, 0)
 CONSTANTS = Costs({})
 """What is assumed where nothing was learned yet."""
 
@@ -146,7 +167,8 @@ def learned(sums: Mapping[Group, Sums]) -> Costs:
 
 
 def _constants(group: Group, scale: float) -> Line:
-    return Line(scale, scale * COST_FACTOR.get(group.media_kind, COST_FACTOR["other"]))
+    kind = group.kind.removesuffix(BY_DURATION).removesuffix(BY_SIZE)
+    return Line(scale * OPENING, scale * COST_FACTOR.get(kind, COST_FACTOR["other"]))
 
 
 def _middle(scales: list[tuple[float, int]]) -> float:
@@ -165,36 +187,46 @@ def _predicted(sums: Sums, line: Line) -> float:
 
 def _fitted(sums: Sums, prior: Line) -> Line:
     """The line nearest to the sums and to the prior. Both of its parts stay within the bounds."""
-    # In units of the prior, so that both parts are drawn to 1 equally hard.
+    # In units of the prior: both parts are drawn to 1.
     a, b = prior.opening, prior.byte
     uu, uv = sums.uu * a * a, (sums.u - sums.uu) * a * b
     vv = (sums.records - 2 * sums.u + sums.uu) * b * b
     uz, vz = sums.uz * a, (sums.z - sums.uz) * b
     # The prior weighs as PRIOR_RECORDS recordings of this group would.
-    pull = PRIOR_RECORDS * (uu + vv) / (2 * sums.records)
-    uu, vv, uz, vz = uu + pull, vv + pull, uz + pull, vz + pull
+    # Recordings that are all small, or all large, tell nothing of one part: it is the prior's then.
+    pull = PRIOR_RECORDS / sums.records
+    pull_a, pull_b = pull * max(uu, NOTHING_TOLD * vv), pull * max(vv, NOTHING_TOLD * uu)
+    uu, vv, uz, vz = uu + pull_a, vv + pull_b, uz + pull_a, vz + pull_b
     opening, byte = (uz * vv - vz * uv) / (uu * vv - uv * uv), (vz * uu - uz * uv) / (uu * vv - uv * uv)
-    if opening != _bound(opening):
-        opening = _bound(opening)
+    if opening != _bound(opening, OPENING_BOUNDS):
+        opening = _bound(opening, OPENING_BOUNDS)
         byte = (vz - uv * opening) / vv
-    if byte != _bound(byte):
-        byte = _bound(byte)
-        opening = _bound((uz - uv * byte) / uu)
+    if byte != _bound(byte, BYTE_BOUNDS):
+        byte = _bound(byte, BYTE_BOUNDS)
+        opening = _bound((uz - uv * byte) / uu, OPENING_BOUNDS)
     return Line(a * opening, b * byte)
 
 
-def _bound(part: float) -> float:
-    return min(max(part, LEAST), MOST)
+def _bound(part: float, bounds: tuple[float, float]) -> float:
+    return min(max(part, bounds[0]), bounds[1])
 
 
 def to_rows(sums: Mapping[Group, Sums]) -> list[dict[str, Any]]:
     """As ``run_stages.costs`` has them."""
     return [
-        {**group._asdict(), **{each.name: getattr(found, each.name) for each in fields(Sums)}}
+        {
+            "media_kind": group.kind,
+            "analyses": group.analyses,
+            **{each.name: getattr(found, each.name) for each in fields(Sums)},
+        }
         for group, found in sorted(sums.items())
     ]
 
 
 def of_rows(rows: Iterable[Mapping[str, Any]]) -> dict[Group, Sums]:
-    """What ``to_rows`` made."""
-    return {Group(row["media_kind"], row["analyses"]): Sums(*(row[each.name] for each in fields(Sums))) for row in rows}
+    """What ``to_rows`` made. Rows of versions that weighed otherwise tell nothing."""
+    return {
+        Group(row["media_kind"], row["analyses"]): Sums(*(row[each.name] for each in fields(Sums)))
+        for row in rows
+        if row["media_kind"].endswith((BY_DURATION, BY_SIZE))
+    }

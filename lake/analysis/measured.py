@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from lake.analysis.costs import Group, Load
+from lake.analysis.costs import NOTHING, Group, Load
 from lake.analysis.plan import WorkItem
 from lake.media.sandbox import Sandbox
 from lake.memory import peak_resident_bytes
@@ -21,8 +21,8 @@ class Measured:
     """Of every recording that was worked on, also of those that failed."""
     slowest: list[Slow] = field(default_factory=list)
     timings: dict[Group, list[tuple[int, float]]] = field(default_factory=dict)
-    """(bytes, core-seconds) of those in which nothing failed: what failed is not worked on again, and an endless one
-    would tell its limit of time."""
+    """(bytes that it weighs, core-seconds) of those in which nothing failed: what failed is not worked on again, and
+    an endless one would tell its limit of time."""
     loads: dict[Group, Load] = field(default_factory=dict)
     """All recordings of the task: what it takes off what there is to do."""
     model_loads: int = 0
@@ -42,12 +42,12 @@ def measured(
     timings: dict[Group, list[tuple[int, float]]] = defaultdict(list)
     loads: dict[Group, Load] = {}
     for item in items:
-        group, before = item.group, loads.get(item.group, Load(0, 0))
-        loads[group] = Load(before.records + 1, before.size_bytes + item.ref.size_bytes)
+        group = item.group
+        loads[group] = loads.get(group, NOTHING).plus(item.load)
         took_s = seconds.get(item.ref.sha256)
         if took_s is not None and item.ref.sha256 not in failed:
             # As though it had had one core: the next plan decides anew how many it gets.
-            timings[group].append((item.ref.size_bytes, took_s * item.threads))
+            timings[group].append((item.load.weight_bytes, took_s * item.threads))
     worked_on = (
         Slow(item.ref.sha256, seconds[item.ref.sha256], item.ref.size_bytes, item.media_kind)
         for item in items

@@ -12,7 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.analysis.base import Analysis
-from lake.analysis.costs import CONSTANTS, Costs, Group, Load, Sums, group_of, merged, of_rows
+from lake.analysis.costs import (
+    BY_DURATION,
+    BY_SIZE,
+    CONSTANTS,
+    MOST_WEIGHT,
+    PIXEL_BYTES,
+    SECOND_BYTES,
+    Costs,
+    Group,
+    Load,
+    Sums,
+    group_of,
+    merged,
+    of_rows,
+)
 from lake.model import BlobRef, MediaKind
 from lake.tables import Tables
 
@@ -32,12 +46,20 @@ class WorkItem:
     media_kind: MediaKind
     content_type: str
     analyses: tuple[str, ...]
+    weight_bytes: int | None = None
+    """What its cost grows with, by its duration; None: its size."""
     threads: int = 1
     """Cores that it may use while others have nothing to do: see ``cut``."""
 
     @property
     def group(self) -> Group:
-        return group_of(self.media_kind, self.analyses)
+        by = BY_SIZE if self.weight_bytes is None else BY_DURATION
+        return group_of(self.media_kind + by, self.analyses)
+
+    @property
+    def load(self) -> Load:
+        size_bytes = self.ref.size_bytes
+        return Load(1, size_bytes, size_bytes if self.weight_bytes is None else self.weight_bytes)
 
 
 @dataclass(frozen=True)
@@ -62,19 +84,28 @@ _FAILED = """
 
 _CONTENTS = """
     CREATE TEMP TABLE contents AS
-    SELECT sha256, any_value(media_kind) AS media_kind, any_value(content_type) AS content_type,
-           any_value(size_bytes) AS size_bytes
+    SELECT sha256, media_kind, content_type, size_bytes,
+           CASE WHEN weight IS NOT NULL  -- which least and greatest would pass over
+                THEN least(greatest(weight, size_bytes / $most), size_bytes * $most)::BIGINT END AS weight_bytes
+    FROM (SELECT sha256, any_value(media_kind) AS media_kind, any_value(content_type) AS content_type,
+                 any_value(size_bytes) AS size_bytes,
+                 any_value(CASE WHEN NOT isfinite(duration_s) OR duration_s <= 0 THEN NULL
+                                WHEN media_kind = 'audio' THEN duration_s * $second
+                                WHEN media_kind = 'video' AND isfinite(frame_rate_hz)
+                                    THEN duration_s * frame_rate_hz * width_px * height_px * $pixel END) AS weight
     FROM assets
     WHERE sha256 NOT IN (
         SELECT sha256 FROM quarantine WHERE stage = 'ingest' AND sha256 IS NOT NULL
         GROUP BY sha256, arrival_id HAVING arg_max(coalesce(error_class, ''), attempt) <> ''
     )
-    GROUP BY sha256
+    GROUP BY sha256)
 """
 
 _LOADS = """
-    SELECT media_kind, analyses, count(*), sum(size_bytes)::BIGINT FROM (
-        SELECT c.sha256, c.media_kind, c.size_bytes, list(a.analysis ORDER BY a.analysis) AS analyses
+    SELECT media_kind || CASE WHEN weight_bytes IS NULL THEN $by_size ELSE $by_duration END, analyses,
+           count(*), sum(size_bytes)::BIGINT, sum(coalesce(weight_bytes, size_bytes))::BIGINT
+    FROM (
+        SELECT c.sha256, c.media_kind, c.size_bytes, c.weight_bytes, list(a.analysis ORDER BY a.analysis) AS analyses
         FROM contents c JOIN applies a USING (media_kind, content_type)
         ANTI JOIN finished f ON f.sha256 = c.sha256 AND f.analysis = a.analysis
         GROUP BY ALL
@@ -84,6 +115,7 @@ _LOADS = """
 _WORK = """
     SELECT b.sha256, b.size_bytes, b.pack_uri, b."offset", b.length, b.codec, b.crc32c, b.content_type,
            any_value(c.media_kind) AS media_kind, any_value(c.content_type) AS asset_type,
+           any_value(c.weight_bytes) AS weight_bytes,
            list(a.analysis ORDER BY a.analysis) AS analyses
     FROM contents c
     JOIN applies a USING (media_kind, content_type)
@@ -104,7 +136,8 @@ class Planner:
         self.connection = duckdb.connect()
         for name in ("assets", "blobs", "quarantine"):
             self.connection.register(name, tables.dataset(name))
-        self.connection.execute(_CONTENTS)
+        weights = {"second": SECOND_BYTES, "pixel": PIXEL_BYTES, "most": MOST_WEIGHT}
+        self.connection.execute(_CONTENTS, weights)
         self._applies()
         self.connection.execute("CREATE TEMP TABLE finished (sha256 VARCHAR, analysis VARCHAR, failed BOOLEAN)")
         for analysis in analyses:
@@ -127,15 +160,17 @@ class Planner:
 
     def loads(self) -> dict[Group, Load]:
         """What there is to do, in recordings and bytes."""
-        rows = self.connection.execute(_LOADS).fetchall()
-        return {group_of(kind, analyses): Load(records, size_bytes) for kind, analyses, records, size_bytes in rows}
+        kinds = {"by_size": BY_SIZE, "by_duration": BY_DURATION}
+        rows = self.connection.execute(_LOADS, kinds).fetchall()
+        return {group_of(kind, analyses): Load(*load) for kind, analyses, *load in rows}
 
     def work(self) -> Iterator[WorkItem]:
         """Items in the order of the packs, streamed."""
         for batch in self.connection.sql(_WORK).to_arrow_reader(4096):
             for row in batch.to_pylist():
-                analyses, kind, asset_type = row.pop("analyses"), row.pop("media_kind"), row.pop("asset_type")
-                yield WorkItem(BlobRef(**row), kind, asset_type, tuple(analyses))
+                names = ("media_kind", "asset_type", "analyses", "weight_bytes")
+                kind, asset_type, analyses, weight_bytes = (row.pop(name) for name in names)
+                yield WorkItem(BlobRef(**row), kind, asset_type, tuple(analyses), weight_bytes)
 
     def _applies(self) -> None:
         pairs = self.connection.execute("SELECT DISTINCT media_kind, content_type FROM contents").fetchall()
@@ -205,7 +240,7 @@ def cut(items: Sequence[WorkItem], slots: int, costs: Costs = CONSTANTS) -> list
     A recording that is dearer than a slot's share would be worked on when all others are done. It may use as many cores
     as it is shares.
     """
-    prices = [costs.of(item.group, item.ref.size_bytes) for item in items]
+    prices = [costs.of(item.group, item.load.weight_bytes) for item in items]
     total = sum(prices)
     share = total / max(1, min(4 * slots, len(items)))
     tasks: list[list[WorkItem]] = []

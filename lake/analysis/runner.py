@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from lake.analysis.base import Analysis
-from lake.analysis.costs import Costs, Group, Load, Sums, learned, merged, summed
+from lake.analysis.costs import NOTHING, Costs, Group, Load, Sums, learned, merged, summed
 from lake.analysis.measured import Measured
 from lake.analysis.plan import STAGE, Planner, WorkItem, by_device, costs_so_far, cut, waves
 from lake.analysis.worker import AnalysisContext, AnalysisOutput, run_analysis_task
@@ -54,8 +54,7 @@ class AnalyzeReport:
         peaks = [peak for peak in (self.peak_memory_bytes, measured.peak_memory_bytes) if peak is not None]
         self.peak_memory_bytes = max(peaks, default=None)
         for group, load in measured.loads.items():
-            before = self.loads_done.get(group, Load(0, 0))
-            self.loads_done[group] = Load(before.records + load.records, before.size_bytes + load.size_bytes)
+            self.loads_done[group] = self.loads_done.get(group, NOTHING).plus(load)
         total = costs.total(self.loads_total)
         self.share_done = min(1.0, costs.total(self.loads_done) / total) if total else 0.0
 
