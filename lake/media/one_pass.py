@@ -91,6 +91,8 @@ class OnePass:
         self._decided: set[threading.Thread] = set()
         """The threads themselves: the number of one that has ended is given to the next."""
         self._paces: dict[threading.Thread, Pace] = {}
+        self._finishing = threading.Lock()
+        """Two readers may have the same frame in hands, and to convert it writes to it for a while."""
 
     def thread(self, work: Callable[[], None], name: str) -> threading.Thread:
         """A thread of this pass, not started yet."""
@@ -107,6 +109,13 @@ class OnePass:
     def stalled_s(self, thread: threading.Thread) -> float:
         """How long a thread of this pass has been at one thing, see ``Pace``."""
         return self._paces[thread].stalled_s()
+
+    def _finished(self, reading: Reading) -> Callable[[Any], Any]:
+        def finished(item: Any) -> Any:
+            with self._finishing:
+                return reading.finished(item)
+
+        return finished
 
     def _pace(self) -> Pace:
         return self._paces.get(threading.current_thread()) or Pace()
@@ -133,7 +142,7 @@ class OnePass:
                 return None
             self._decided.add(me)
             self._undecided -= 1
-            box = self._boxes[reading] = _Box(me, self._pace(), reading)
+            box = self._boxes[reading] = _Box(me, self._pace(), self._finished(reading))
             self._changed.notify_all()
         return box.items()
 
@@ -187,9 +196,9 @@ class _Box:
     """What is on its way from the decode to one reader, who takes all that is there at once: threads that hand over
     one picture at a time do little else."""
 
-    def __init__(self, owner: threading.Thread, pace: Pace, reading: Reading) -> None:
+    def __init__(self, owner: threading.Thread, pace: Pace, finished: Callable[[Any], Any]) -> None:
         self.owner = owner
-        self._reading = reading
+        self._finished = finished
         self.closed = False
         self._pace = pace
         self._ended = False
@@ -236,7 +245,7 @@ class _Box:
                     self._pace.mark()
                     if isinstance(item, RecordError):
                         raise item
-                    yield self._reading.finished(item)
+                    yield self._finished(item)
         finally:
             self.close()
 

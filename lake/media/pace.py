@@ -12,14 +12,16 @@ class Pace:
     """One thread's: it marks each step forward, and says while it waits for another thread."""
 
     def __init__(self) -> None:
-        self._thread: int | None = None
+        self._clock: int | None = None
         self._waiting = False
         self._since_s = 0.0
         self._others_s = 0.0
 
     def mark(self) -> None:
         """The thread begins, or has come a step further. Called in it."""
-        self._thread = threading.get_ident()
+        if self._clock is None:
+            # Asked for by another thread it would be that of a thread that may have ended, which crashes.
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
         self._since_s, self._others_s = time.monotonic(), time.process_time() - time.thread_time()
 
     @contextmanager
@@ -37,11 +39,11 @@ class Pace:
 
         Analyses that share one core are slow together, and none is to blame. Called in another thread.
         """
-        if self._thread is None or self._waiting:
+        if self._clock is None or self._waiting:
             return 0.0
         since_s, others_then_s = self._since_s, self._others_s
         try:
-            own_s = time.clock_gettime(time.pthread_getcpuclockid(self._thread))
+            own_s = time.clock_gettime(self._clock)
         except OSError:  # it has ended
             return 0.0
         others_s = time.process_time() - own_s - others_then_s

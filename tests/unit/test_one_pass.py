@@ -18,6 +18,7 @@ from lake.media import streams
 from lake.media.child import FUNCTIONS
 from lake.media.decode import audio_blocks, iter_video_frames
 from lake.media.one_pass import BOX_ITEMS, lingers, together
+from lake.media.pace import Pace
 from lake.model import Media
 from tests.support.analysis_media import RATE_HZ, avi, tone, wav
 
@@ -311,3 +312,12 @@ def test_what_one_is_to_make_for_others_fails_when_it_is_given_up() -> None:
 
     found = together(media(film()), {"a": makes, "b": makes}, {"a": 0.5, "b": 0.5})
     assert list(found.values()) == ["another analysis, which was given up, was to read it"]
+
+
+def test_a_thread_that_has_ended_stands_nowhere() -> None:
+    """To ask for the clock of a thread that has ended took the process down."""
+    pace = Pace()
+    thread = threading.Thread(target=pace.mark)
+    thread.start()
+    thread.join()
+    assert pace.stalled_s() >= 0

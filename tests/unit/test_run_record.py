@@ -41,7 +41,7 @@ __all__ = ["place"]
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 NEW = ("slowest", "model_loads", "peak_memory_bytes", "costs")
-SOUND = Group("audio", "loudness")
+SOUND = Group("audio by size", "loudness")
 SUMS = {SOUND: summed([(1000, 0.5), (2000, 0.7)])}
 
 
@@ -168,7 +168,7 @@ def test_runs_show_says_it_readably_and_in_json(tables: Tables) -> None:
     lines = text.splitlines()
     assert "model_loads\t2" in lines and "peak_memory_bytes\t300000000" in lines
     assert lines.index("seconds\tsize_bytes\tmedia_kind\tsha256") + 1 == lines.index(f"0.7\t2000\taudio\t{'b' * 64}")
-    assert "audio\tloudness\t2\t3000\t1.2" in lines
+    assert "audio by size\tloudness\t2\t3000\t1.2" in lines
     assert '{"' not in text
     stage = json.loads(shown(tables, run_id, json_wanted=True))["rows"][1]
     assert stage["slowest"][1]["sha256"] == "a" * 64
@@ -194,7 +194,7 @@ def context(place: Place, tmp_path: Path) -> Iterator[AnalysisContext]:
         None,
         node=Node(str(place.cache)),
     )
-    _sandbox(limits).close()
+    _sandbox(limits, "").close()
     _sandbox.cache_clear()
 
 
@@ -214,12 +214,13 @@ def test_a_task_tells_its_recordings_models_and_memory(place: Place, tmp_path: P
     beeps = [wav(np.concatenate([silence(1), tone(seconds, 440, 0.3)])) for seconds in (1, 2, 3)]
     items = stored(place, tmp_path, [*((beep, "audio/x-wav") for beep in beeps), (b"no sound", "audio/broken")])
     found = task(context, items)
-    group = Group("audio", "loudness+speech")
+    group = Group("audio by size", "loudness+speech")
     assert len(found.seconds) == len(found.slowest) == 4 and min(found.seconds) > 0
     assert [one.seconds for one in found.slowest] == sorted(found.seconds, reverse=True)
     assert {one.sha256: one.size_bytes for one in found.slowest} == {i.ref.sha256: i.ref.size_bytes for i in items}
     assert [size for size, _ in found.timings[group]] == [len(beep) for beep in beeps]  # and not what failed
-    assert found.loads == {group: Load(4, sum(item.ref.size_bytes for item in items))}
+    size_bytes = sum(item.ref.size_bytes for item in items)
+    assert found.loads == {group: Load(4, size_bytes, size_bytes)}
     assert found.model_loads == 1
     assert found.peak_memory_bytes is not None and found.peak_memory_bytes > 20_000_000
 
@@ -227,19 +228,23 @@ def test_a_task_tells_its_recordings_models_and_memory(place: Place, tmp_path: P
     assert again.model_loads == 0  # the child has it
     (one,) = again.timings[group]
     assert one == (len(beeps[0]), 2 * again.seconds[0])  # core-seconds
-    _sandbox(context.limits).close()
+    _sandbox(context.limits, "").close()
     assert task(context, items[:1]).model_loads == 1  # a child that replaces it loads it again
 
 
 def test_a_report_adds_up_what_tasks_tell() -> None:
-    report = AnalyzeReport(loads_total={SOUND: Load(4, 4000), Group("video", "keyframes"): Load(1, 10**9)})
+    report = AnalyzeReport(
+        loads_total={SOUND: Load(4, 4000, 4000), Group("video by size", "keyframes"): Load(1, 10**9, 10**9)}
+    )
     costs = learned(SUMS)
     for number in range(3):
         slow = [Slow(f"{number}{each}", number + each / 10, 1000, "audio") for each in range(9)]
-        report.add(Measured([1.0, 2.0], slow, {}, {SOUND: Load(1, 1000)}, 1, 100 * (3 - number)), costs)
+        report.add(Measured([1.0, 2.0], slow, {}, {SOUND: Load(1, 1000, 1000)}, 1, 100 * (3 - number)), costs)
     assert len(report.record_seconds) == 6 and report.model_loads == 3 and report.peak_memory_bytes == 300
     assert [one.sha256 for one in report.slowest] == [f"2{n}" for n in range(8, -1, -1)] + ["18"]
-    assert report.loads_done == {SOUND: Load(3, 3000)}
+    assert report.loads_done == {SOUND: Load(3, 3000, 3000)}
     assert 0 < report.share_done < 0.1  # the film is most of the work, though one recording of five
-    report.add(Measured(loads={SOUND: Load(1, 1000), Group("video", "keyframes"): Load(1, 10**9)}), costs)
+    report.add(
+        Measured(loads={SOUND: Load(1, 1000, 1000), Group("video by size", "keyframes"): Load(1, 10**9, 10**9)}), costs
+    )
     assert report.share_done == pytest.approx(1) and report.peak_memory_bytes == 300
