@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 from lake.errors import Damaged
-from lake.media.decode import NO_REFERENCES, attached, demuxer
+from lake.media.demuxers import NO_REFERENCES, attached, demuxer
 from lake.media.limits import Limits
 from lake.media.movie_header import boxes_between, movie_header
 from lake.model import Sniffed, Technical

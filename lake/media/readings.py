@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Reading(Protocol):
-    """One reader's share of a stream; several may be served by one decode (``lake.media.decode.read``)."""
+    """One reader's share of a stream; several may be served by one decode (``lake.media.streams.read``)."""
 
     kind: str
     """``video`` or ``audio``."""

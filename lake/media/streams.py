@@ -9,7 +9,7 @@ from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
 
 from lake.errors import Damaged
-from lake.media.decode import attached
+from lake.media.demuxers import attached
 from lake.media.readings import Pictures, Reading
 
 

@@ -15,9 +15,10 @@ import pytest
 from lake.analysis.registry import ANALYSES
 from lake.errors import RecordError, Unsupported
 from lake.media import streams
+from lake.media.box import BOX_ITEMS
 from lake.media.child import FUNCTIONS
 from lake.media.decode import audio_blocks, iter_video_frames
-from lake.media.one_pass import BOX_ITEMS, lingers, together
+from lake.media.one_pass import lingers, together
 from lake.media.pace import Pace
 from lake.model import Media
 from tests.support.analysis_media import RATE_HZ, avi, tone, wav
