@@ -273,17 +273,23 @@ def test_a_decode_that_is_not_done_yet_when_its_readers_are_is_waited_for(monkey
     assert set(threading.enumerate()) <= before
 
 
-def test_jobs_that_are_slow_because_they_share_a_core_are_not_given_up() -> None:
-    """Ten that compute for half a second each: together they take five, on one core, and may take two each."""
-
-    def computes(shared: Media) -> str:
-        began_s = time.thread_time()
-        while time.thread_time() - began_s < 0.5:
-            pass
-        return "done"
-
-    jobs: dict[str, Callable[[Media], Any]] = {str(number): computes for number in range(10)}
-    assert together(media(film()), jobs, dict.fromkeys(jobs, 2.0)) == dict.fromkeys(jobs, "done")
+def test_one_that_is_slow_because_others_have_the_core_does_not_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten that compute for half a second each are done after five, on one core: none has stood still for so long."""
+    clock = {"wall": 100.0, "process": 20.0, "own": 1.0}
+    monkeypatch.setattr("time.monotonic", lambda: clock["wall"])
+    monkeypatch.setattr("time.process_time", lambda: clock["process"])
+    monkeypatch.setattr("time.thread_time", lambda: clock["own"])
+    monkeypatch.setattr("time.clock_gettime", lambda of: clock["own"])
+    pace = Pace()
+    assert pace.stalled_s() == 0
+    pace.mark()
+    clock.update(wall=105.0, process=25.0, own=1.5)
+    assert pace.stalled_s() == pytest.approx(0.5)
+    clock.update(wall=109.0)  # and then nobody does anything
+    assert pace.stalled_s() == pytest.approx(4.5)
+    with pace.waits():
+        assert pace.stalled_s() == 0
+    assert pace.stalled_s() == 0
 
 
 def test_a_decode_that_does_not_end_is_an_error_of_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
