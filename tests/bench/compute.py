@@ -27,8 +27,8 @@ TEXT = """The same pure functions by all: a log-mel summary of audio and the tex
 seed, and a hash of a frame each half second of made films. Each contender is a process of its own, in turn; all must
 give the same results before a time is looked at. A time is that of the whole process. *Marginal* is what one more
 recording costs, between the two sizes; *fixed* is what is left at none. The bare loop is two processes that keep their
-results; the usual job is `binaryFile`, a pandas UDF and Parquet; Daft's is its native runner with two processes. The
-lake reads recordings that were ingested before. Medians of {repeats}."""
+results; the usual job is `binaryFile`, a pandas UDF and Parquet; Daft's is its native runner with two processes.
+Recordings were ingested into the lake before. Medians of {repeats}."""
 
 
 @dataclass(frozen=True)
