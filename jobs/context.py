@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lake.catalog.create import require_lake
+from lake.cluster.resources import manager_of
 from lake.errors import UsageError
 from lake.settings import Settings, load_settings
 from lake.store.objects import ObjectStore, open_store
@@ -53,7 +54,7 @@ def open_job(invocation: Invocation, *, must_exist: bool = True) -> Job:
     return job
 
 
-keep_pandas_out()
+keep_pandas_out()  # before a verb imports what looks for pandas as it is imported
 
 
 def utc_now() -> datetime:
@@ -140,7 +141,7 @@ class Engines:
         return self._spark
 
     def _on_cluster(self) -> bool:
-        return bool(self.settings.remote) or not self.settings.spark.master.startswith("local")
+        return bool(self.settings.remote) or manager_of(self.settings.spark.master) != "local"
 
     def _spark_slots(self) -> int:
         master = self.settings.spark.master

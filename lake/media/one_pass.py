@@ -41,6 +41,7 @@ def together(
     A job that is at one thing for longer than its limit is given up: it has no result, its thread goes on (``lingers``)
     and the others go on without it. A decode that does not end is an error of those who wait for it.
     """
+    limits_s = limits_s or {}
     one_pass = OnePass(len(jobs))
     shared = replace(media, shared=one_pass)
     results: dict[str, Result] = {}
@@ -55,12 +56,11 @@ def together(
     decode = one_pass.thread(functools.partial(one_pass.serve, media), "decode")
     for thread in (*working.values(), decode):
         thread.start()
-    most_s = max((limits_s or {}).values(), default=math.inf)
+    most_s = max(limits_s.values(), default=math.inf)
     while working:
         next(iter(working.values())).join(WATCH_S)
         working = {name: thread for name, thread in working.items() if thread.is_alive()}
-        limit_s = {name: (limits_s or {}).get(name, math.inf) for name in working}
-        late = [name for name, thread in working.items() if one_pass.stalled_s(thread) > limit_s[name]]
+        late = [name for name in working if one_pass.stalled_s(working[name]) > limits_s.get(name, math.inf)]
         for name in late:
             one_pass.leave(working.pop(name))
         if one_pass.stalled_s(decode) > most_s:

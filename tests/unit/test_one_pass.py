@@ -61,6 +61,14 @@ def analyzed(data: bytes, *names: str, content_type: str = "video/x-msvideo", th
     return answer
 
 
+def heard(shared: Media) -> str:
+    """How many blocks of sound there are, or why they cannot be read."""
+    try:
+        return str(len(list(audio_blocks(shared))))
+    except RecordError as error:
+        return str(error)
+
+
 class Counts:
     """Containers opened and frames decoded since it was made."""
 
@@ -214,13 +222,10 @@ def test_an_error_of_the_decode_itself_ends_every_reader(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("lake.media.one_pass.read", broken)
 
-    def read(shared: Media) -> str:
-        try:
-            return str(len(list(audio_blocks(shared))))
-        except RecordError as error:
-            return str(error)
-
-    assert together(media(film()), {"a": read, "b": read}) == {"a": "MemoryError: no room", "b": "MemoryError: no room"}
+    assert together(media(film()), {"a": heard, "b": heard}) == {
+        "a": "MemoryError: no room",
+        "b": "MemoryError: no room",
+    }
 
 
 @pytest.mark.parametrize("names", [("keyframes",), ("keyframes", "loudness")], ids=len)
@@ -299,13 +304,7 @@ def test_a_decode_that_does_not_end_is_an_error_of_those_who_wait(monkeypatch: p
 
     monkeypatch.setattr("lake.media.one_pass.read", stuck)
 
-    def read(shared: Media) -> str:
-        try:
-            return str(len(list(audio_blocks(shared))))
-        except RecordError as error:
-            return str(error)
-
-    jobs: dict[str, Callable[[Media], Any]] = {"a": read, "b": read, "reads nothing": lambda shared: "done"}
+    jobs: dict[str, Callable[[Media], Any]] = {"a": heard, "b": heard, "reads nothing": lambda shared: "done"}
     said = "not decoded further within 1 s: given up"
     assert together(media(film()), jobs, {"a": 0.5, "b": 1.0}) == {"a": said, "b": said, "reads nothing": "done"}
 
