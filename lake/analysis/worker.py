@@ -8,38 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import os
 import pickle
 import tempfile
-import time
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from lake.analysis.base import Analysis
 from lake.analysis.measured import Measured, measured
 from lake.analysis.models import Node, on_this_machine
 from lake.analysis.plan import WorkItem
+from lake.analysis.results import Found, Results, Unfit
 from lake.analysis.user_module import UserModule
 from lake.engine.base import VISIBLE_GPUS
 from lake.errors import IntegrityError, StoreError
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Outcome, Sandbox
 from lake.model import AnalysisKey, BlobRef, Failure, Row
-from lake.pressure import PRESSURE
 from lake.store.objects import ObjectStore
 from lake.store.reader import open_blob, scan
 from lake.tables import DataFile
 
-FLUSH_BYTES = 32 * 1024 * 1024
-"""Results that are held before they become a file, while memory is not short."""
 CHUNK_BYTES = 4 * 1024 * 1024
 
 
@@ -114,11 +106,14 @@ class _Task:
         self.scratch = scratch
         self.items = items
         self.output = AnalysisOutput()
-        self.batches: dict[str, list[pa.RecordBatch]] = defaultdict(list)
-        self.buffered_bytes = 0
+        schemas = {name: analysis.schema for name, analysis in context.analyses.items()}
+        self.results = Results(context.store, schemas, context.folders)
+        self.origins = {name: _origin(key, context.run_id) for name, key in context.keys.items()}
         self.seconds: dict[str, float] = defaultdict(float)
         """Of each recording, all its tries together."""
         self.alone: list[tuple[str, str]] = []
+        self.spooled: set[str] = set()
+        """Whose content lies in a local file."""
 
     def run(self, sandbox: Sandbox) -> AnalysisOutput:
         for outcome in sandbox.map(self._calls()):
@@ -127,8 +122,9 @@ class _Task:
         for sha256, analysis in self.alone:
             for outcome in sandbox.map(iter([self._single_call(sha256, analysis)])):
                 self._take(sha256, (analysis,), outcome)
-        self._flush()
-        self.output.files, self.output.done = dict(self.output.files), dict(self.output.done)
+        self._unfit(self.results.flush())
+        self.output.files, self.output.done = dict(self.results.files), dict(self.results.done)
+        self.output.rows = self.results.rows
         return self.output
 
     def _calls(self) -> Iterator[Call]:
@@ -174,10 +170,11 @@ class _Task:
 
     def _spool(self, ref: BlobRef) -> Path:
         path = self.scratch / ref.sha256
-        if not path.exists():
+        if ref.sha256 not in self.spooled:
             with open_blob(self.context.store, ref) as blob, path.open("wb") as spooled:
                 while chunk := blob.read(CHUNK_BYTES):
                     spooled.write(chunk)
+            self.spooled.add(ref.sha256)
         return path
 
     def _take(self, sha256: str, analyses: tuple[str, ...], outcome: Outcome) -> None:
@@ -190,46 +187,28 @@ class _Task:
             return
         for name, result in (outcome.value or {}).items():
             if "rows" in result:
-                self._add(sha256, name, result["rows"])
+                origin = {"sha256": sha256, **self.origins[name]}
+                self._unfit(self.results.add(Found(name, origin, result["rows"], outcome.size_bytes)))
             else:
                 self.output.failures.append((sha256, name, Failure(result["error_class"], result["message"])))
-        if not any(left == sha256 for left, _ in self.alone):
+        if sha256 in self.spooled and not any(left == sha256 for left, _ in self.alone):
             (self.scratch / sha256).unlink(missing_ok=True)
+            self.spooled.remove(sha256)
 
     def _failed_all(self, sha256: str, failure: Failure) -> None:
         self.output.failures += [(sha256, name, failure) for name in self.items[sha256].analyses]
 
-    def _add(self, sha256: str, name: str, rows: list[Row]) -> None:
-        key = self.context.keys[name]
-        origin = {
-            "sha256": sha256,
-            "analysis_version": key.version,
-            "params_hash": key.params_hash,
-            "model_hash": key.model_hash,
-            "run_id": self.context.run_id,
-        }
-        # No rows means "analysed, nothing there": one row says so (see lake.schema.feature_schema).
-        found = [{**origin, **row} for row in rows] or [origin]
-        try:
-            batch = pa.RecordBatch.from_pylist(found, schema=self.context.analyses[name].schema)
-        except (ValueError, TypeError, OverflowError) as error:  # one recording's result, so its failure alone
-            said = " ".join(str(error).split())
-            self.output.failures.append((sha256, name, Failure("Damaged", f"its result fits no table: {said:.300}")))
-            return
-        self.batches[name].append(batch)
-        self.output.done[name] += 1
-        self.output.rows += len(rows)
-        self.buffered_bytes += batch.nbytes
-        if self.buffered_bytes > PRESSURE.bound(FLUSH_BYTES):
-            self._flush()
+    def _unfit(self, several: list[Unfit]) -> None:
+        for unfit in several:
+            failure = Failure("Damaged", f"its result fits no table: {unfit.why:.300}")
+            self.output.failures.append((unfit.found.origin["sha256"], unfit.found.analysis, failure))
 
-    def _flush(self) -> None:
-        for name, batches in self.batches.items():
-            table = pa.Table.from_batches(batches, self.context.analyses[name].schema)
-            buffer = io.BytesIO()
-            pq.write_table(table, buffer, compression="zstd", compression_level=9)
-            file = f"part-{uuid.uuid4().hex}.zstd.parquet"
-            self.context.store.put(f"{self.context.folders[name]}/{file}", buffer.getvalue())
-            self.output.files[name].append(DataFile(file, buffer.tell(), int(time.time() * 1000), table.num_rows))
-        self.batches.clear()
-        self.buffered_bytes = 0
+
+def _origin(key: AnalysisKey, run_id: str) -> Row:
+    """What all rows of a run say of where they come from."""
+    return {
+        "analysis_version": key.version,
+        "params_hash": key.params_hash,
+        "model_hash": key.model_hash,
+        "run_id": run_id,
+    }

@@ -92,6 +92,10 @@ def within(width_px: int, height_px: int, side_px: int | None) -> tuple[int, int
     return max(1, round(width_px * scale)), max(1, round(height_px * scale))
 
 
+GATHERED_SAMPLES = 8192
+"""Sounds come in frames of as few as 160 samples, and to resample and convert one costs the same for each."""
+
+
 class Samples:
     """Samples in -1 … 1 as blocks of at most ``block_s``; see ``audio_blocks``."""
 
@@ -103,6 +107,8 @@ class Samples:
         self._mono = mono
         self._block = int(block_s * sample_rate_hz)
         self._resampler = AudioResampler(format="fltp", layout="mono" if mono else None, rate=sample_rate_hz)
+        self._gathered: Any = None
+        self._form: tuple[str, str, int] | None = None
         self._held: list[NDArray[np.float32]] = []
         self._count = 0
 
@@ -110,11 +116,20 @@ class Samples:
         """Nothing depends on the stream: its first frame tells rate and layout."""
 
     def take(self, frame: Any) -> Iterator[NDArray[np.float32]]:
+        from av.audio.fifo import AudioFifo
+
         # Time stamps of cut recordings jump; samples are counted instead.
         frame.pts = None
-        yield from self._blocks(self._resampler.resample(frame))
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if form != self._form:
+            yield from self._resampled()
+            self._form, self._gathered = form, AudioFifo()
+        self._gathered.write(frame)
+        if self._gathered.samples >= GATHERED_SAMPLES:
+            yield from self._resampled()
 
     def end(self) -> Iterator[NDArray[np.float32]]:
+        yield from self._resampled()
         with contextlib.suppress(ValueError):
             yield from self._blocks(self._resampler.resample(None))
         if self._count:
@@ -123,6 +138,13 @@ class Samples:
 
     def finished(self, item: NDArray[np.float32]) -> NDArray[np.float32]:
         return item
+
+    def _resampled(self) -> Iterator[NDArray[np.float32]]:
+        """Blocks that become full by what was gathered."""
+        if self._gathered is not None and self._gathered.samples:
+            frame = self._gathered.read(0)
+            frame.pts = None
+            yield from self._blocks(self._resampler.resample(frame))
 
     def _blocks(self, resampled: Any) -> Iterator[NDArray[np.float32]]:
         for out in resampled:

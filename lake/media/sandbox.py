@@ -32,9 +32,12 @@ HEADER = struct.Struct("<Q")
 REQUEST_HEADER = struct.Struct("<QQ")
 """Length of a call without its content, and of the content that follows: a content is never copied into a message."""
 IN_FLIGHT_CALLS = 32
-IN_FLIGHT_BYTES = 2 * 1024 * 1024
+IN_FLIGHT_BYTES = 768 * 1024
+"""What fits the pipe with its headers, so that a worker that has sent it all can rest."""
 PIPE_BYTES = 1024 * 1024
 """A pipe holds 64 KiB by default: both sides would wake each other several times a recording."""
+REST_S = 0.05
+"""The longest that a worker rests while its child has enough to do: each time it wakes it takes the child's core."""
 READ_BYTES = 256 * 1024
 NO_RESULT = "no result within {limit_s:g} s: given up"
 START_LIMIT_S = 120.0
@@ -59,6 +62,8 @@ class Outcome:
     value: Any = None
     failure: Failure | None = None
     seconds: float = 0.0
+    size_bytes: int = 0
+    """Of the answer of the child."""
 
 
 class Sandbox:
@@ -72,6 +77,8 @@ class Sandbox:
         self._child: _Child | None = None
         self._ended_peak_bytes: int | None = None
         self._ended_loads = 0
+        self._usual_s = 0.0
+        """What a call takes, by the last ones."""
 
     @property
     def model_loads(self) -> int:
@@ -149,7 +156,9 @@ class Sandbox:
         limit_s = call.time_limit_s or self.limits.time_s
         started = time.monotonic()
         try:
-            answer = child.receive(limit_s, self.limits.output_bytes)
+            # It is not asked before it must have done a good part of what it was sent.
+            rest_s = min(REST_S, len(waiting) * self._usual_s / 4)
+            answer, size_bytes = child.receive(limit_s, self.limits.output_bytes, rest_s)
         except _Late:
             failure = Failure("LimitExceeded", NO_RESULT.format(limit_s=limit_s))
         except _TooLarge as error:
@@ -161,16 +170,17 @@ class Sandbox:
         else:
             if answer.get("spent"):  # something in it goes on and does not end
                 self.close()
-            return _outcome(call.id, answer)
+            self._usual_s += (answer["seconds"] - self._usual_s) / 8
+            return _outcome(call.id, answer, size_bytes)
         self.close()
         return Outcome(call.id, failure=failure, seconds=time.monotonic() - started)
 
 
-def _outcome(call_id: str, answer: dict[str, Any]) -> Outcome:
+def _outcome(call_id: str, answer: dict[str, Any], size_bytes: int) -> Outcome:
     if "error_class" in answer:
         failure = Failure(answer["error_class"], answer["message"][:2000])
         return Outcome(call_id, failure=failure, seconds=answer["seconds"])
-    return Outcome(call_id, answer.get("value"), seconds=answer["seconds"])
+    return Outcome(call_id, answer.get("value"), seconds=answer["seconds"], size_bytes=size_bytes)
 
 
 def _answered(data: bytes) -> dict[str, Any]:
@@ -252,14 +262,19 @@ class _Child:
             self._unsent.append(memoryview(data))
         self._push()
 
-    def receive(self, limit_s: float, output_bytes: int) -> dict[str, Any]:
+    def receive(self, limit_s: float, output_bytes: int, rest_s: float) -> tuple[dict[str, Any], int]:
+        """The next answer and its bytes; nobody looks for it during the rest, if there is nothing else to do."""
         if not self._ready:
             # The start (imports) is not the recording's time.
             self._frame(time.monotonic() + START_LIMIT_S, 1024)
             self._ready = True
-        answer = _answered(self._frame(time.monotonic() + limit_s, output_bytes))
+        deadline = time.monotonic() + limit_s
+        if not self._unread and not self._unsent:
+            time.sleep(min(rest_s, limit_s))
+        frame = self._frame(deadline, output_bytes)
+        answer = _answered(frame)
         self.model_loads = answer.get("model_loads", 0)
-        return answer
+        return answer, len(frame)
 
     def _frame(self, deadline: float, most: int) -> bytes:
         (length,) = HEADER.unpack(self._read(HEADER.size, deadline))
