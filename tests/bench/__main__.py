@@ -29,6 +29,7 @@ from tests.bench import (
     plan,
     read,
     recompress,
+    record,
     report,
     scale,
     speed,
@@ -41,7 +42,7 @@ PARTS = {
     part.__name__.rpartition(".")[2]: part.measure
     for part in (
         *(corpus, density, alternatives, recompress, speed, compute, isolation, films, incremental),
-        *(cluster_rate, memory, read, latency, engine, scale, plan, growth),
+        *(record, cluster_rate, memory, read, latency, engine, scale, plan, growth),
     )
 }
 SCALE = ("scale", "plan", "growth")

@@ -121,8 +121,8 @@ def test_each_child_loads_a_model_once(notes: list[Row]) -> None:
 RECORDINGS, SAMPLES = 240, 50_000
 TASKS = 4 * (os.cpu_count() or 1)
 """Of a wave, at most: each reads a stretch of its own."""
-OTHERS = 140
-"""Requests that tables cost, whatever the number of recordings is."""
+OTHERS = 117
+"""Requests that tables cost, whatever the number of recordings is; a task has one more, for its results."""
 
 
 def test_a_run_asks_a_bucket_for_little_more_than_the_recordings_in_few_requests(
@@ -145,7 +145,8 @@ def test_a_run_asks_a_bucket_for_little_more_than_the_recordings_in_few_requests
     assert json.loads(out)["analyses"]["loudness"] == {"done": RECORDINGS, "skipped": 0, "failed": 0}
     assert payload_bytes <= sum(read) <= 1.02 * payload_bytes
     assert len(read) <= payload_bytes // MAX_REQUEST_BYTES + packs + TASKS
-    assert requests - len(read) <= OTHERS < RECORDINGS
+    assert requests - len(read) <= OTHERS + TASKS
+    assert OTHERS < RECORDINGS
 
 
 class Weighed:

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.analyze import analyze_all
 from jobs.cli import Invocation
-from tests.support.hurt_recordings import HURT, HURT_ANALYSIS, good_picture
+from tests.support.hurt_recordings import HURT, HURT_ANALYSIS, Hurt, good_picture
 from tests.support.lakes import Lake, OneEngine
 
 pytestmark = pytest.mark.timeout(300)
@@ -19,8 +19,8 @@ RECORDINGS = 200
 
 
 @pytest.fixture
-def hurt(lake: Lake, tmp_path: Path) -> dict[str, str]:
-    """Lands the corpus on each engine in turn; the class of error that each bad recording is to have, by path."""
+def hurt(lake: Lake, tmp_path: Path) -> dict[str, Hurt]:
+    """Lands the corpus on each engine in turn; the bad recordings, by path."""
     folder = tmp_path / "in"
     folder.mkdir()
     chosen = random.Random(9).sample(range(RECORDINGS), len(HURT))
@@ -30,10 +30,10 @@ def hurt(lake: Lake, tmp_path: Path) -> dict[str, str]:
         (folder / name).write_bytes(bad[name].data() if name in bad else good_picture(number))
     report = lake.ingest(folder)
     assert (report["landed"], report["quarantined"]) == (RECORDINGS - 1, 1)
-    return {name: made.error_class for name, made in bad.items()}
+    return bad
 
 
-def test_the_good_have_results_and_each_bad_one_has_a_row(lake: Lake, hurt: dict[str, str], tmp_path: Path) -> None:
+def test_the_good_have_results_and_each_bad_one_has_a_row(lake: Lake, hurt: dict[str, Hurt], tmp_path: Path) -> None:
     assert len(hurt) == RECORDINGS * 3 // 100
     file = tmp_path / "mean_grey.py"
     file.write_text(HURT_ANALYSIS)
@@ -44,5 +44,6 @@ def test_the_good_have_results_and_each_bad_one_has_a_row(lake: Lake, hurt: dict
     paths = {row["sha256"]: row["path"] for row in lake.rows("assets")}
     results = Counter(paths[row["sha256"]] for row in lake.rows("feature_mean_grey"))
     assert results == {path: 1 for path in paths.values() if path not in hurt}
-    rows = [(paths[row["sha256"]], row["error_class"]) for row in lake.rows("quarantine")]
-    assert sorted(rows) == sorted(hurt.items())
+    rows = [(paths[row["sha256"]], row["error_class"], row["message"]) for row in lake.rows("quarantine")]
+    assert sorted(row[:2] for row in rows) == sorted((path, bad.error_class) for path, bad in hurt.items())
+    assert not [(path, message) for path, _, message in rows if hurt[path].said not in message]

@@ -49,6 +49,8 @@ class Hurt:
 
     data: Callable[[], bytes]
     error_class: str
+    said: str
+    """Part of its message."""
 
 
 def good_picture(number: int, width_px: int = SIDE_PX) -> bytes:
@@ -67,10 +69,10 @@ def _scrambled() -> bytes:
 
 
 HURT = (
-    Hurt(_cut, "Damaged"),
-    Hurt(_scrambled, "Damaged"),
-    Hurt(lambda: good_picture(1003, WIDTHS_PX["endless"]), "LimitExceeded"),
-    Hurt(lambda: good_picture(1004, WIDTHS_PX["ending"]), "DecoderCrashed"),
-    Hurt(lambda: good_picture(1005, WIDTHS_PX["crashing"]), "DecoderCrashed"),
-    Hurt(lambda: good_picture(1006, WIDTHS_PX["eating"]), "LimitExceeded"),
+    Hurt(_cut, "Damaged", "cut off"),
+    Hurt(_scrambled, "Damaged", "the image"),
+    Hurt(lambda: good_picture(1003, WIDTHS_PX["endless"]), "LimitExceeded", f"within {LIMIT_S:g} s"),
+    Hurt(lambda: good_picture(1004, WIDTHS_PX["ending"]), "DecoderCrashed", "exit status 3"),
+    Hurt(lambda: good_picture(1005, WIDTHS_PX["crashing"]), "DecoderCrashed", "signal 11"),
+    Hurt(lambda: good_picture(1006, WIDTHS_PX["eating"]), "LimitExceeded", "memory"),
 )
