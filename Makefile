@@ -45,7 +45,7 @@ lint: setup-test ## style and types
 	@$(BIN)/mypy
 
 lock: $(VENV)/.uv ## compute the lock files anew from requirements*.in
-	@for name in requirements requirements-dev requirements-go; do \
+	@for name in requirements requirements-dev requirements-go requirements-ray; do \
 	  $(UV) compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $$name.in -o $$name.lock; done
 
 minio: setup-test ## build MinIO

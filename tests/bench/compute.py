@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +14,9 @@ from typing import Any
 from jobs.cli import Invocation
 from jobs.context import open_job
 from lake.session import ONE_THREAD
-from lake.settings import cache_dir
 from tests.bench import process
 from tests.bench.compute_recordings import recordings
+from tests.bench.packages import installed
 from tests.bench.place import Place, ingest
 from tests.bench.report import Figure, Section, table
 
@@ -67,9 +65,13 @@ class Times:
         return self.small_s - self.small * self.marginal_s
 
 
+def daft_packages() -> Path | None:
+    return installed("daft", DAFT, f"daft=={DAFT}")
+
+
 def measure(place: Place) -> Section:
     section = Section("compute", "Compute", TEXT.format(repeats=place.repeats))
-    packages = _daft()
+    packages = daft_packages()
     rows = []
     for contest in CONTESTS:
         times = _held(place, contest, packages)
@@ -86,15 +88,15 @@ def _held(place: Place, contest: Contest, packages: Path | None) -> dict[str, Ti
         folder = recordings(place, contest.kind, count)
         root = place.empty_lake(f"compute-{contest.kind}-{count}").settings.root
         ingest(root, folder)
-        _drop_unreadable(root, folder)
-        contenders = _contenders(place, contest, folder, root, packages)
+        drop_unreadable(root, folder)
+        runs = contenders(place, contest.analysis, folder, root, packages)
         for _ in range(place.repeats):
-            for name, contender in contenders.items():
-                found[name, count].append(contender())
-        digests = {name: found[name, count][0]["digest"] for name in contenders}
+            for name, run in runs.items():
+                found[name, count].append(run())
+        digests = {name: found[name, count][0]["digest"] for name in runs}
         assert len(set(digests.values())) == 1, f"{contest.analysis} of {count}: other results: {digests}"
         shutil.rmtree(root)
-    return {name: _times(found[name, contest.small], found[name, contest.large]) for name in contenders}
+    return {name: _times(found[name, contest.small], found[name, contest.large]) for name in runs}
 
 
 def _times(small: list[dict[str, Any]], large: list[dict[str, Any]]) -> Times:
@@ -102,31 +104,33 @@ def _times(small: list[dict[str, Any]], large: list[dict[str, Any]]) -> Times:
     return Times(small[0]["records"], large[0]["records"], *seconds)
 
 
-def _drop_unreadable(root: str, folder: Path) -> None:
+def drop_unreadable(root: str, folder: Path) -> None:
     """What ingest put in quarantine is analysed by nobody."""
     for row in open_job(Invocation(root=root, json=True)).tables.dataset("quarantine").to_table().to_pylist():
         (folder / row["path"]).unlink()
 
 
-def _contenders(
-    place: Place, contest: Contest, folder: Path, root: str, packages: Path | None
+def contenders(
+    place: Place, analysis: str, folder: Path, root: str, packages: Path | None
 ) -> dict[str, Callable[[], dict[str, Any]]]:
+    """By name what runs an analysis of a folder's files, which a lake at ``root`` has too: records, seconds, digest."""
+
     def by_lake(engine: str) -> dict[str, Any]:
         copy = place.scratch / "compute-root"
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(root, copy)
-        return process.run("tests.bench.compute_lake", contest.analysis, str(copy), engine).document
+        shutil.copytree(root, copy, copy_function=_link_packs)
+        return process.run("tests.bench.compute_lake", analysis, str(copy), engine).document
 
     def with_output(module: str, environ: dict[str, str] | None = None) -> dict[str, Any]:
         out = place.scratch / "compute-out"
         shutil.rmtree(out, ignore_errors=True)
-        return process.run(module, contest.analysis, str(folder), str(out), environ=environ).document
+        return process.run(module, analysis, str(folder), str(out), environ=environ).document
 
     def loop() -> dict[str, Any]:
         # As the lake and Spark have it: two processes with a thread a core each would wait for each other.
-        return process.run("tests.bench.compute_loop", contest.analysis, str(folder), environ=ONE_THREAD).document
+        return process.run("tests.bench.compute_loop", analysis, str(folder), environ=ONE_THREAD).document
 
-    contenders: dict[str, Callable[[], dict[str, Any]]] = {
+    runs: dict[str, Callable[[], dict[str, Any]]] = {
         "bare loop": loop,
         "lake, local": lambda: by_lake("local"),
         "lake, Spark": lambda: by_lake("spark"),
@@ -134,19 +138,13 @@ def _contenders(
     }
     if packages is not None:
         path = os.pathsep.join([str(process.REPOSITORY), str(packages)])
-        contenders["Daft"] = lambda: with_output("tests.bench.compute_daft", {"PYTHONPATH": path, **ONE_THREAD})
-    return contenders
+        runs["Daft"] = lambda: with_output("tests.bench.compute_daft", {"PYTHONPATH": path, **ONE_THREAD})
+    return runs
 
 
-def _daft() -> Path | None:
-    """A folder with Daft alone; None where there is no way to get it."""
-    folder = cache_dir() / f"daft-{DAFT}"
-    if not (folder / "daft").is_dir():
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), f"daft=={DAFT}"]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            print("bench: Daft cannot be installed and is left out", file=sys.stderr)
-            return None
-    return folder
+def _link_packs(source: str, target: str) -> None:
+    """Packs are never written again, so a copy of a lake may share them."""
+    (os.link if "/packs/" in source else shutil.copy2)(source, target)
 
 
 def _row(contest: Contest, name: str, times: Times, loop: Times) -> tuple[Any, ...]:

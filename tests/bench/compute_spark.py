@@ -9,6 +9,7 @@ import json
 import sys
 
 import pandas as pd
+from pyspark.sql import SparkSession
 from pyspark.sql.functions import col, pandas_udf
 
 from lake.session import build_session
@@ -20,6 +21,16 @@ from tests.bench.process import since_start_s
 def main() -> None:
     name, folder, out = sys.argv[1:4]
     spark = build_session(load_settings(f"{out}-settings"), "plain")
+    write_results(spark, name, f"file:{folder}", out)
+    seconds = since_start_s()
+    rows = spark.read.parquet(out).where("sha256 IS NOT NULL").collect()
+    document = {"records": len(rows), "seconds": seconds}
+    print(json.dumps({**document, "digest": digest((row[0], row[1]) for row in rows)}))
+    spark.stop()
+
+
+def write_results(spark: SparkSession, name: str, source: str, out: str) -> None:
+    """Analyse all files of a folder and keep the results."""
 
     @pandas_udf("sha256 string, text string")
     def results(path: pd.Series, content: pd.Series) -> pd.DataFrame:
@@ -28,13 +39,8 @@ def main() -> None:
         found = [analysed(name, where, data) or (None, None) for where, data in zip(path, content, strict=True)]
         return pd.DataFrame(found, columns=["sha256", "text"])
 
-    frame = spark.read.format("binaryFile").load(f"file:{folder}")
+    frame = spark.read.format("binaryFile").load(source)
     frame.select(results("path", "content").alias("found")).select(col("found.*")).write.parquet(out)
-    seconds = since_start_s()
-    rows = spark.read.parquet(out).where("sha256 IS NOT NULL").collect()
-    document = {"records": len(rows), "seconds": seconds}
-    print(json.dumps({**document, "digest": digest((row[0], row[1]) for row in rows)}))
-    spark.stop()
 
 
 if __name__ == "__main__":

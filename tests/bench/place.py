@@ -26,6 +26,8 @@ class Place:
     repeats: int
     sizes: tuple[int, ...] = (1_000_000, 3_000_000, 10_000_000)
     """Rows of the lakes that are made for the part ``scale``."""
+    sounds: tuple[int, ...] = ()
+    """How many sounds the parts ``others`` and ``long`` analyse, where it is not as many as they say themselves."""
 
     def corpus(self, name: str) -> Corpus:
         """A copy of the whole corpus that a part may change."""

@@ -44,6 +44,10 @@ class Traffic:
     """By method."""
     gets: list[tuple[str, int]] = field(default_factory=list)
     """Path, without its query, and bytes of every answer to a GET."""
+    listings: int = 0
+    """GETs of a bucket, which list what is in it."""
+    written_bytes: int = 0
+    """Of the bodies of all requests."""
     together: int = 0
     """Requests that are being answered."""
     most_together: int = 0
@@ -130,6 +134,14 @@ class S3Proxy:
             with self._lock:
                 traffic.together -= 1
 
+    def carried(self, traffic: Traffic, method: str, path: str, asked_bytes: int, answered_bytes: int) -> None:
+        """Count what a request and its answer carried."""
+        with self._lock:
+            traffic.written_bytes += asked_bytes
+            if method == "GET":
+                traffic.gets.append((path, answered_bytes))
+                traffic.listings += path.strip("/").count("/") == 0
+
     def loses(self, path: str) -> bool:
         """Count a write; whether its answer is to be lost."""
         with self._lock:
@@ -207,8 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
                 upstream.endheaders(body)
             answer = upstream.getresponse()
             content = answer.read()
-            if self.command == "GET":
-                traffic.gets.append((urlsplit(self.path).path, len(content)))
+            self.owner.carried(traffic, self.command, urlsplit(self.path).path, len(body), len(content))
         finally:
             upstream.close()
         if loses:
