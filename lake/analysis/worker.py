@@ -109,6 +109,7 @@ class _Task:
         schemas = {name: analysis.schema for name, analysis in context.analyses.items()}
         self.results = Results(context.store, schemas, context.folders)
         self.origins = {name: _origin(key, context.run_id) for name, key in context.keys.items()}
+        self.modules = {name: file.to_plain() for name, file in context.modules.items()}
         self.seconds: dict[str, float] = defaultdict(float)
         """Of each recording, all its tries together."""
         self.alone: list[tuple[str, str]] = []
@@ -157,7 +158,7 @@ class _Task:
         wanted = [self.context.analyses[name] for name in analyses]
         args: dict[str, Any] = {
             "analyses": {analysis.name: dict(analysis.params) for analysis in wanted},
-            "modules": {name: file.to_plain() for name, file in self.context.modules.items() if name in analyses},
+            "modules": {name: self.modules[name] for name in analyses if name in self.modules},
             "sha256": item.ref.sha256,
             "content_type": item.content_type,
             "media_kind": item.media_kind,

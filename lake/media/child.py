@@ -24,6 +24,9 @@ from lake.model import Media, Sniffed, Technical
 if TYPE_CHECKING:
     from lake.analysis.base import Analysis
 
+SWITCH_S = 0.0005
+"""After how long Python's lock is asked for. Decode and readers hand each other frames of a tenth of that: by default
+each waits for 5 ms whenever another thread has the lock."""
 Function = Callable[[dict[str, Any]], Any]
 
 
@@ -71,9 +74,14 @@ def _analysis(name: str, module: dict[str, str] | None) -> Analysis:
         from lake.analysis.registry import ANALYSES
 
         return ANALYSES[name]
+    return _own(name, module["path"], module["source"])
+
+
+@functools.lru_cache(64)
+def _own(name: str, path: str, source: str) -> Analysis:
     from lake.analysis.user_module import UserModule, analyses_of
 
-    return analyses_of(UserModule(**module))[name]
+    return analyses_of(UserModule(path, source))[name]
 
 
 FUNCTIONS: dict[str, str | Function] = {
@@ -134,6 +142,7 @@ def _reply(replies: BinaryIO, document: dict[str, Any]) -> None:
 def main() -> None:
     source, sink, functions, memory_bytes = sys.argv[1:5]
     die_with_parent()
+    sys.setswitchinterval(SWITCH_S)
     requests, replies = os.fdopen(int(source), "rb"), os.fdopen(int(sink), "wb")
     module, name = functions.split(":")
     offered = getattr(importlib.import_module(module), name)
