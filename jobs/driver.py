@@ -12,6 +12,7 @@ import contextlib
 import os
 import runpy
 import signal
+import stat
 import sys
 import threading
 import time
@@ -41,14 +42,23 @@ def main(arguments: list[str]) -> None:
 def _take_stderr_back() -> None:
     """Spark's ``PythonRunner`` merges stderr into stdout: write to the stderr of its JVM again, our parent.
 
-    Data on stdout stays data, and who reads it is not told of progress. Left as it is where the parent's is no file.
+    Data on stdout stays data, and who reads it is not told of progress. Left as it is where the parent's is no file,
+    and where it is one that the JVM does not append to (a container of YARN): each would write over the other.
     """
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         return
+    parent = f"/proc/{os.getppid()}"
     with contextlib.suppress(OSError):
-        stderr = os.open(f"/proc/{os.getppid()}/fd/2", os.O_WRONLY | os.O_APPEND)
-        os.dup2(stderr, 2)
+        stderr = os.open(f"{parent}/fd/2", os.O_WRONLY | os.O_APPEND)
+        if not stat.S_ISREG(os.fstat(stderr).st_mode) or _flags(f"{parent}/fdinfo/2") & os.O_APPEND:
+            os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def _flags(fdinfo: str) -> int:
+    """How an open file was opened, from what ``/proc`` says of it (proc(5))."""
+    lines = Path(fdinfo).read_text(encoding="ascii").splitlines()
+    return next((int(line.split()[1], 8) for line in lines if line.startswith("flags:")), 0)
 
 
 def _prefer_the_folder() -> None:

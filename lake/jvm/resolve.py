@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -87,17 +88,21 @@ def folder(cache: Path) -> Path:
 
 def fetch(cache: Path, s3: bool) -> int:
     """Fetch what is missing of a set, verify it, and return how many were fetched."""
-    target = folder(cache)
+    return fetch_jars(folder(cache), wanted(s3))
+
+
+def fetch_jars(target: Path, jars: Sequence[Jar]) -> int:
+    """Fetch what is missing of these in a folder, verify it, and return how many were fetched."""
     target.mkdir(parents=True, exist_ok=True)
-    missing = [jar for jar in wanted(s3) if _sha256_of(target / jar.file_name) != jar.sha256]
+    missing = [jar for jar in jars if _sha256_of(target / jar.file_name) != jar.sha256]
     if not missing:
         return 0
-    with tempfile.TemporaryDirectory(dir=cache, prefix="jars-") as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="jars-") as scratch:
         _ivy(Path(scratch), [jar.coordinate for jar in missing], transitive=False)
         for jar in missing:
             found = Path(scratch) / "out" / jar.file_name
             if _sha256_of(found) != jar.sha256:
-                raise LakeError(f"{jar.coordinate} is not the file that {LOCK.name} names: {_sha256_of(found)}")
+                raise LakeError(f"{jar.coordinate} is not the file that the lock names: {_sha256_of(found)}")
             # Renamed into place, so that two set-ups at once leave whole files.
             found.replace(target / jar.file_name)
     return len(missing)

@@ -24,7 +24,7 @@ from typing import Any
 import msgpack
 
 from lake.media.limits import Limits
-from lake.memory import peak_resident_bytes
+from lake.memory import decoding_environ, peak_resident_bytes
 from lake.model import Failure
 
 HEADER = struct.Struct("<Q")
@@ -234,7 +234,8 @@ class _Child:
         _widen(self._out)
         os.set_blocking(self._out, False)
         self._in, from_child = os.pipe()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **_ONE_THREAD}
+        path = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        environment = {**os.environ, **path, **_ONE_THREAD, **decoding_environ()}
         command = [sys.executable, "-P", "-m", "lake.media.child", str(to_child), str(from_child)]
         self._process = subprocess.Popen(  # noqa: S603
             [*command, functions, str(limits.memory_bytes)],
