@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.notebooks import run_cells
 from tests.support.recordings import recordings
 
 pytestmark = pytest.mark.timeout(600)
@@ -82,18 +83,14 @@ def test_commands_of_the_readme_run(toured: tuple[Path, dict[str, Any]], tmp_pat
 
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
-def test_notebooks_run(toured: tuple[Path, dict[str, Any]], notebook: Path, tmp_path: Path) -> None:
+def test_notebooks_run(
+    toured: tuple[Path, dict[str, Any]], notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE_ROOT", str(toured[0]))
+    monkeypatch.setenv("LAKE_CONF", str(ROOT / "conf"))
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "LAKE_ROOT": str(toured[0]), "LAKE_CONF": str(ROOT / "conf")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    outputs = run_cells(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"], tmp_path)
+    assert outputs and all(outputs)
 
 
 def test_the_tour_takes_a_folder_of_ones_own(tmp_path: Path) -> None:

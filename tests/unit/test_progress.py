@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import sys
 import types
-from typing import Any
 
 import pytest
 
 from jobs.progress import PLAIN_EVERY_S, Progress, human_seconds, left_s
+from tests.support.notebooks import run_cells
 
 
 class Clock:
@@ -87,37 +87,17 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "━" in drawn and "3 of 4 recordings, 1.0 kB of 4.0 kB, 0 recordings/s, 2 s left" in drawn
 
 
-def test_a_notebook_gets_one_output_that_is_replaced(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shown: list[dict[str, str]] = []
-
-    class Handle:
-        def update(self, bundle: dict[str, str], *, raw: bool) -> None:
-            assert raw
-            shown.append(bundle)
-
-    def display(bundle: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
-        assert raw and display_id
-        shown.append(bundle)
-        return Handle()
-
-    def module(name: str, **inside: Any) -> None:
-        made = types.ModuleType(name)
-        made.__dict__.update(inside)
-        monkeypatch.setitem(sys.modules, name, made)
-
-    module("IPython", get_ipython=lambda: types.SimpleNamespace(kernel=object()))
-    module("IPython.display", display=display)
-    clock = Clock()
-    with Progress("<analyze>", clock=clock) as progress:
-        progress.update(0, 0, total=(4, 4000), share=0.0)
-        clock.now_s += 8
-        progress.update(3, 1000, total=(4, 4000), share=0.75)
-    assert len(shown) == 2  # the second is told at the end, for it came at once after the first
-    assert shown[1]["text/plain"].startswith("<analyze>: 3 of 4 objects, 1.0 kB of 4.0 kB")
-    assert shown[1]["text/html"].startswith('<progress value="0.7500"></progress> &lt;analyze&gt;: 3 of 4')
-    assert capsys.readouterr() == ("", "")
+def test_a_notebook_gets_one_output_that_is_replaced() -> None:
+    code = """
+from jobs.progress import Progress
+with Progress("<analyze>") as progress:
+    progress.update(0, 0, total=(4, 4000), share=0.0)
+    progress.update(3, 1000, total=(4, 4000), share=0.75)  # told at the end, for it comes at once after the first
+"""
+    (shown,) = run_cells([code])[0]
+    assert shown["output_type"] == "display_data"
+    assert shown["data"]["text/plain"].startswith("<analyze>: 3 of 4 objects, 1.0 kB of 4.0 kB")
+    assert shown["data"]["text/html"].startswith('<progress value="0.7500"></progress> &lt;analyze&gt;: 3 of 4')
 
 
 def test_ipython_without_a_kernel_is_no_notebook(
