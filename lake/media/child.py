@@ -1,4 +1,4 @@
-"""The decoding child: reads calls from one pipe, answers on another. Started by ``lake.media.sandbox`` alone.
+"""The decoding child: reads calls from one pipe, answers on another. Started by ``lake.media.child_process`` alone.
 
 python -m lake.media.child IN OUT module:FUNCTIONS MEMORY_BYTES
 """
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgpack
 
 from lake.errors import RecordError
+from lake.media.child_process import HEADER, REQUEST_HEADER
 from lake.media.guard import deny_network_and_programs, die_with_parent, limit_process
-from lake.media.limits import Limits
-from lake.media.sandbox import HEADER, NO_RESULT, REQUEST_HEADER
+from lake.media.limits import NO_RESULT, Limits
 from lake.model import Media, Sniffed, Technical
 
 if TYPE_CHECKING:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+NO_RESULT = "no result within {limit_s:g} s: given up"
+"""What is said of who took longer."""
+
 
 class Limits(BaseModel):
     """Limits for decoding one recording, in the child process."""
