@@ -41,6 +41,7 @@ def test_weights(tmp_path: Path, local_engine: Engine) -> None:
         "film.avi": avi([np.full((64, 96, 3), level, np.uint8) for level in range(50)], 25),
         "note.txt": b"one line\n" * 100,
         "silence.flac": flac(600),
+        "click.wav": wav(tone(0.02, 440.0, 0.3, RATE_HZ)) + b"junk" + (200_000).to_bytes(4, "little") + bytes(200_000),
     }
     for name, data in files.items():
         (tmp_path / "in" / name).write_bytes(data)
@@ -56,6 +57,7 @@ def test_weights(tmp_path: Path, local_engine: Engine) -> None:
     assert work["film.avi"].load.weight_bytes == pytest.approx(50 * 64 * 96 * PIXEL_BYTES, rel=0.05)
     assert work["note.txt"].load.weight_bytes == len(files["note.txt"])
     assert work["silence.flac"].load.weight_bytes == MOST_WEIGHT * len(files["silence.flac"]) < 600 * SECOND_BYTES
+    assert work["click.wav"].load.weight_bytes == round(len(files["click.wav"]) / MOST_WEIGHT) > 0.02 * SECOND_BYTES
     assert {work[name].group.kind for name in ("quick.wav", "slow.wav")} == {"audio by duration"}
     assert work["film.avi"].group.kind == "video by duration"
     assert work["note.txt"].group.kind == "document by size"
