@@ -13,8 +13,8 @@ from lake.media.demuxers import attached
 from lake.media.readings import Pictures, Reading
 
 SMALL_PIXELS = 640 * 480
-"""Frames up to this size are decoded by one thread: what reads them has the other cores, and libav's threads, which
-gain a third on such frames and take a third more processor time, would take them away."""
+"""Frames up to this size are decoded by one thread: what reads them has the other cores. Two threads of libav's take a
+tenth less time for such frames, and 40 % more of the processors."""
 
 
 def read(container: Any, readings: Sequence[Reading], threads: int = 1) -> Iterator[tuple[Reading, Any]]:
