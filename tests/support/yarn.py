@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from tests.support.minio import free_ports
 
 JARS = resolve.read_lock(Path(__file__).with_name("yarn.lock"))
 """Both servers, for the Hadoop that pyspark ships, and what they need beside its JARs; Apache-2.0 and MIT."""
+FOLDER = cache_dir() / "yarn"
 SERVER = "org.apache.hadoop.yarn.server."
 OPENED = tuple(f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in ("lang", "util", "io", "net"))
 
@@ -44,6 +46,7 @@ class Yarn:
         return {each["id"]: (each["state"], each["finalStatus"]) for each in told}
 
     def __enter__(self) -> Yarn:
+        resolve.fetch_jars(FOLDER, JARS)
         self._write_conf()
         self._start("resourcemanager.ResourceManager")
         self._start("nodemanager.NodeManager")
@@ -62,7 +65,7 @@ class Yarn:
             process.kill()
             process.wait()
             for child in below:
-                if child.is_running():
+                with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
             psutil.wait_procs(below, timeout=30)
 
@@ -77,9 +80,7 @@ class Yarn:
             return json.loads(answer.read())
 
     def _start(self, name: str) -> None:
-        folder = cache_dir() / "yarn"
-        resolve.fetch_jars(folder, JARS)
-        classpath = [self.conf_dir, *(folder / jar.file_name for jar in JARS), resolve.pyspark_folder() / "jars" / "*"]
+        classpath = [self.conf_dir, *(FOLDER / jar.file_name for jar in JARS), resolve.pyspark_folder() / "jars" / "*"]
         environment = {"HADOOP_CONF_DIR": str(self.conf_dir), "JAVA_HOME": _java_home()}
         command = ["java", "-Xmx256m", *OPENED, f"-Dyarn.log.dir={self.folder}", "-cp", ":".join(map(str, classpath))]
         with (self.folder / "yarn.log").open("ab") as log:
