@@ -19,6 +19,7 @@ from lake.errors import PolicyRefused
 from lake.jvm.archive import archive_option
 from lake.jvm.resolve import jars
 from lake.jvm.store_jar import STORE_JAR
+from lake.one_thread import ONE_THREAD
 from lake.settings import Settings
 from lake.store.objects import open_store
 from lake.store.probe import require_safe_commits
@@ -44,10 +45,6 @@ HARMLESS = ("WARNING: Using incubator modules: ",)
 
 WARNINGS = ("-Xlog:disable", "-Xlog:all=warning,cds*=off:stderr")
 """The JVM warns on standard output, which belongs to the command; an archive it cannot use only costs time."""
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT"), "1")
-"""One task is one core: libraries that start a thread per core would start slots × cores of them."""
-
 
 TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105  (the name of a variable)
 """The environment variable by which a server takes the token that clients must show."""

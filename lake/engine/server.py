@@ -21,8 +21,9 @@ import psutil
 from lake.engine.code import snapshot
 from lake.engine.record import Record, engine_folder, made_of, remove_record, write_record
 from lake.errors import LakeError
+from lake.one_thread import ONE_THREAD
 from lake.remote import connect
-from lake.session import ONE_THREAD, TOKEN, build_session, served, spark_conf
+from lake.session import TOKEN, build_session, served, spark_conf
 from lake.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ import msgpack
 
 from lake.media.limits import Limits
 from lake.memory import decoding_environ, peak_resident_bytes
+from lake.one_thread import ONE_THREAD
 
 HEADER = struct.Struct("<Q")
 """Length of an answer."""
@@ -29,10 +30,8 @@ PIPE_BYTES = 1024 * 1024
 READ_BYTES = 256 * 1024
 START_LIMIT_S = 120.0
 """A child that has not said that it is ready by then is broken: a busy machine imports slowly."""
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENCV_FOR_THREADS_NUM"), "1"
-) | {"HF_HUB_OFFLINE": "1"}
-"""A core a child: libraries start no threads, and look for nothing in the network."""
+ENVIRON = {**ONE_THREAD, "OPENCV_FOR_THREADS_NUM": "1", "HF_HUB_OFFLINE": "1"}
+"""A core a child, and libraries look for nothing in the network."""
 
 
 class Garbled(Exception):
@@ -62,7 +61,7 @@ class ChildProcess:
         os.set_blocking(self._out, False)
         self._in, from_child = os.pipe()
         path = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        environment = {**os.environ, **path, **ONE_THREAD, **decoding_environ()}
+        environment = {**os.environ, **path, **ENVIRON, **decoding_environ()}
         command = [sys.executable, "-P", "-m", "lake.media.child", str(to_child), str(from_child)]
         self._process = subprocess.Popen(  # noqa: S603
             [*command, functions, str(limits.memory_bytes)],

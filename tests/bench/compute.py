@@ -13,7 +13,7 @@ from typing import Any
 
 from jobs.cli import Invocation
 from jobs.context import open_job
-from lake.session import ONE_THREAD
+from lake.one_thread import ONE_THREAD
 from tests.bench import process
 from tests.bench.compute_recordings import recordings
 from tests.bench.packages import installed

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from lake.analysis.user_module import UserModule, read_module
 from lake.media.child import FUNCTIONS, answer
-from lake.media.child_process import ONE_THREAD
+from lake.media.child_process import ENVIRON
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Sandbox
 from lake.media.sniff import sniff
@@ -65,7 +65,7 @@ def _price(place: Place, analysis: str, folder: Path) -> tuple[float, float]:
     chunks = [paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK)]
     seconds: dict[bool, list[float]] = {False: [], True: []}
     # Children have one thread for linear algebra. With one for each core the processes here are four times as slow.
-    with patch.dict(os.environ, ONE_THREAD), multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+    with patch.dict(os.environ, ENVIRON), multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         results = {isolated: _run(pool, analysis, chunks, isolated)[1] for isolated in seconds}  # warms both
         assert results[False] == results[True], f"{analysis}: other results in a child"
         for _ in range(place.repeats):

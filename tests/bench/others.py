@@ -19,7 +19,7 @@ import psutil
 import pyarrow.dataset
 import pyarrow.fs
 
-from lake.session import ONE_THREAD
+from lake.one_thread import ONE_THREAD
 from tests.bench import compute_lake, process
 from tests.bench.compute import drop_unreadable
 from tests.bench.compute_contest import MEASURED, digest
