@@ -119,6 +119,18 @@ class Tables:
 
         self.retried(name, add)
 
+    def other_types(self, name: str, schema: pa.Schema) -> dict[str, tuple[str, str]]:
+        """Columns whose type in the table is not that of the schema: what it is there, and in the schema."""
+        from deltalake import Schema
+
+        there = {field.name: field.type for field in self.open(name).schema().fields}
+        wanted = {field.name: field.type for field in Schema.from_arrow(_plain(schema)).fields}
+        return {
+            column: (_type_name(there[column]), _type_name(kind))
+            for column, kind in wanted.items()
+            if column in there and there[column] != kind
+        }
+
     def open(self, name: str, version: int | None = None) -> DeltaTable:
         """The Delta table at its newest (or the given) version; ``NotFound`` names it when there is none.
 
@@ -291,6 +303,11 @@ def _writer_properties() -> WriterProperties:
 
 def _lacking(table: DeltaTable, schema: pa.Schema) -> set[str]:
     return set(schema.names) - {field.name for field in table.schema().fields}
+
+
+def _type_name(kind: Any) -> str:
+    """A Delta type in words: of simple ones the name, of others what they are."""
+    return str(getattr(kind, "type", kind))
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

@@ -27,7 +27,7 @@ from lake.analysis.costs import (
     merged,
     of_rows,
 )
-from lake.model import BlobRef, MediaKind
+from lake.model import AnalysisKey, BlobRef, MediaKind
 from lake.tables import Tables
 
 if TYPE_CHECKING:
@@ -63,6 +63,17 @@ class WorkItem:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """How often an analysis failed on a content, under one key."""
+
+    sha256: str
+    key: AnalysisKey
+    attempts: int
+    open: bool
+    """The last attempt failed too, and nothing has mended it."""
+
+
+@dataclass(frozen=True)
 class Backlog:
     """How much there is to do, by analysis, and the contents it has been done for already."""
 
@@ -75,28 +86,42 @@ _DONE = """
     WHERE analysis_version = $version AND params_hash = $params AND model_hash IS NOT DISTINCT FROM $model
 """
 
-_FAILED = """
-    SELECT sha256 FROM quarantine
-    WHERE stage = 'analyze' AND analysis = $name AND analysis_version = $version AND params_hash = $params
-          AND model_hash IS NOT DISTINCT FROM $model
-    GROUP BY sha256 HAVING arg_max(coalesce(error_class, ''), attempt) <> ''
+_TRIED = """
+    CREATE TEMP TABLE tried AS
+    SELECT sha256, analysis, analysis_version, params_hash, model_hash, max(attempt) AS attempt,
+           arg_max(coalesce(error_class, ''), attempt) <> '' AS open
+    FROM quarantine WHERE stage = 'analyze' AND list_contains($names, analysis) GROUP BY ALL
 """
 
+_FAILED = """
+    SELECT sha256 FROM tried
+    WHERE open AND analysis = $name AND analysis_version = $version AND params_hash = $params
+          AND model_hash IS NOT DISTINCT FROM $model
+"""
+
+_OVERTAKEN = """
+    SELECT t.* FROM tried t
+    WHERE open AND EXISTS (FROM finished f WHERE NOT failed AND f.sha256 = t.sha256 AND f.analysis = t.analysis)
+"""
+
+# A content may have several names, and names say what it is where bytes do not (raw samples, a table): the kind that
+# more is known of counts, and a name under which it is broken does not.
 _CONTENTS = """
     CREATE TEMP TABLE contents AS
-    SELECT sha256, media_kind, content_type, size_bytes,
+    SELECT sha256, one.media_kind, one.content_type, one.size_bytes,
            CASE WHEN weight IS NOT NULL  -- which least and greatest would pass over
-                THEN least(greatest(weight, size_bytes / $most), size_bytes * $most)::BIGINT END AS weight_bytes
-    FROM (SELECT sha256, any_value(media_kind) AS media_kind, any_value(content_type) AS content_type,
-                 any_value(size_bytes) AS size_bytes,
+                THEN least(greatest(weight, one.size_bytes / $most), one.size_bytes * $most)::BIGINT END AS weight_bytes
+    FROM (SELECT sha256,
+                 arg_min({'media_kind': media_kind, 'content_type': content_type, 'size_bytes': size_bytes},
+                         {'unknown': media_kind = 'other', 'type': content_type}) AS one,
                  any_value(CASE WHEN NOT isfinite(duration_s) OR duration_s <= 0 THEN NULL
                                 WHEN media_kind = 'audio' THEN duration_s * $second
                                 WHEN media_kind = 'video' AND isfinite(frame_rate_hz)
                                     THEN duration_s * frame_rate_hz * width_px * height_px * $pixel END) AS weight
     FROM assets
-    WHERE sha256 NOT IN (
-        SELECT sha256 FROM quarantine WHERE stage = 'ingest' AND sha256 IS NOT NULL
-        GROUP BY sha256, arrival_id HAVING arg_max(coalesce(error_class, ''), attempt) <> ''
+    WHERE asset_id NOT IN (
+        SELECT asset_id FROM quarantine WHERE stage = 'ingest' AND asset_id IS NOT NULL
+        GROUP BY asset_id, arrival_id HAVING arg_max(coalesce(error_class, ''), attempt) <> ''
     )
     GROUP BY sha256)
 """
@@ -138,6 +163,7 @@ class Planner:
             self.connection.register(name, tables.dataset(name))
         weights = {"second": SECOND_BYTES, "pixel": PIXEL_BYTES, "most": MOST_WEIGHT}
         self.connection.execute(_CONTENTS, weights)
+        self.connection.execute(_TRIED, {"names": [analysis.name for analysis in analyses]})
         self._applies()
         self.connection.execute("CREATE TEMP TABLE finished (sha256 VARCHAR, analysis VARCHAR, failed BOOLEAN)")
         for analysis in analyses:
@@ -172,6 +198,16 @@ class Planner:
                 kind, asset_type, analyses, weight_bytes = (row.pop(name) for name in names)
                 yield WorkItem(BlobRef(**row), kind, asset_type, tuple(analyses), weight_bytes)
 
+    def tried(self, items: Iterable[WorkItem]) -> list[Tried]:
+        """What quarantine knew of these contents when the run began."""
+        contents = [item.ref.sha256 for item in items]
+        rows = self.connection.execute("FROM tried WHERE sha256 IN (SELECT unnest($contents))", {"contents": contents})
+        return _tried(rows.fetchall())
+
+    def overtaken(self) -> list[Tried]:
+        """Failures that are open although there is a result: of another version, or a run ended before it said so."""
+        return _tried(self.connection.execute(_OVERTAKEN).fetchall())
+
     def _applies(self) -> None:
         pairs = self.connection.execute("SELECT DISTINCT media_kind, content_type FROM contents").fetchall()
         rows = [
@@ -200,6 +236,10 @@ class Planner:
     def close(self) -> None:
         connection: duckdb.DuckDBPyConnection = self.connection
         connection.close()
+
+
+def _tried(rows: Iterable[tuple[Any, ...]]) -> list[Tried]:
+    return [Tried(sha256, AnalysisKey(*key), attempts, is_open) for sha256, *key, attempts, is_open in rows]
 
 
 def costs_so_far(tables: Tables, runs: int = LEARNED_FROM_RUNS) -> dict[Group, Sums]:

@@ -12,10 +12,11 @@ from datetime import datetime
 from lake.analysis.base import Analysis
 from lake.analysis.costs import NOTHING, Costs, Group, Load, Sums, learned, merged, summed
 from lake.analysis.measured import Measured
-from lake.analysis.plan import STAGE, Planner, WorkItem, by_device, costs_so_far, cut, waves
+from lake.analysis.plan import STAGE, Planner, Tried, WorkItem, by_device, costs_so_far, cut, waves
 from lake.analysis.worker import AnalysisContext, AnalysisOutput, run_analysis_task
 from lake.engine.base import Engine
-from lake.model import Failure, Row
+from lake.errors import UsageError
+from lake.model import AnalysisKey, Failure, Row
 from lake.schema import QUARANTINE
 from lake.slowest import Slow, slowest_of
 from lake.tables import DataFile, Tables, rows_table
@@ -82,9 +83,13 @@ def analyze(
     analyses = plan.analyses
     for analysis in analyses:
         plan.tables.create(analysis.table, analysis.schema)
-    retry = list(retry)
     planner = Planner(plan.tables, analyses, retry=retry)
     backlog = planner.backlog()
+    for analysis in analyses:
+        if backlog.todo[analysis.name]:
+            _widen_table(plan.tables, analysis)
+    if mended := [_mended_row(plan, each, now()) for each in planner.overtaken()]:
+        plan.tables.append("quarantine", rows_table(mended, QUARANTINE))
     report = AnalyzeReport(
         {a.name: {"done": 0, "skipped": backlog.skipped[a.name], "failed": 0} for a in analyses},
         results_total=sum(backlog.todo.values()),
@@ -95,7 +100,7 @@ def analyze(
     try:
         for wave in waves(planner.work(), plan.wave_max_items, plan.wave_max_bytes):
             costs = learned(merged([before, report.costs]))
-            _run_wave(plan, wave, costs, engine(), now, report, set(retry), progress)
+            _run_wave(plan, wave, costs, engine(), now, report, planner.tried(wave), progress)
     finally:
         planner.close()
     return report
@@ -108,7 +113,7 @@ def _run_wave(
     engine: Engine,
     now: Callable[[], datetime],
     report: AnalyzeReport,
-    retry: set[tuple[str, str]],
+    tried: list[Tried],
     progress: Callable[[AnalyzeReport], None],
 ) -> None:
     timings: dict[Group, list[tuple[int, float]]] = defaultdict(list)
@@ -131,11 +136,7 @@ def _run_wave(
     # One commit a feature table: results and "done" are the same rows, so a kill between two tables loses nothing.
     for name, written in files.items():
         plan.tables.add_files(plan.context.analyses[name].table, plan.context.analyses[name].schema, written)
-    attempts = _attempts(plan.tables, retry)
-    mended = retry & {(item.ref.sha256, name) for item in wave for name in item.analyses}
-    rows = [_failure_row(plan, entry, now(), attempts) for entry in failures]
-    rows += [_mended_row(plan, entry, now(), attempts) for entry in mended - {(s, n) for s, n, _ in failures}]
-    plan.tables.append("quarantine", rows_table(rows, QUARANTINE))
+    plan.tables.append("quarantine", rows_table(_quarantine_rows(plan, wave, failures, tried, now()), QUARANTINE))
     for _, name, _ in failures:
         report.analyses[name]["failed"] += 1
 
@@ -149,38 +150,52 @@ def _outputs(context: AnalysisContext, wave: list[WorkItem], costs: Costs, engin
         yield from engine.run([pickle.dumps(task) for task in cut(items, slots, costs)], function, gpu=gpu)
 
 
-def _attempts(tables: Tables, retry: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Attempts so far at what is retried."""
-    if not retry:
-        return {}
-    attempts: dict[tuple[str, str], int] = {}
-    rows = tables.dataset("quarantine").to_table(columns=["sha256", "analysis", "attempt"]).to_pylist()
-    for row in rows:
-        key = (row["sha256"], row["analysis"])
-        if key in retry:
-            attempts[key] = max(attempts.get(key, 0), row["attempt"])
-    return attempts
+def _widen_table(tables: Tables, analysis: Analysis) -> None:
+    """A later version of an analysis may have more fields than its table.
+
+    Raises:
+        UsageError: a field has another type now, which the rows that are there would not fit.
+    """
+    for name, (there, now) in tables.other_types(analysis.table, analysis.schema).items():
+        raise UsageError(
+            f"{analysis.name}: the field {name!r} is {now}, and {there} in {analysis.table}: give it another name"
+        )
+    tables.add_columns(analysis.table, analysis.schema)
 
 
-def _failure_row(
-    plan: AnalyzePlan, entry: tuple[str, str, Failure], at: datetime, attempts: dict[tuple[str, str], int]
+def _quarantine_rows(
+    plan: AnalyzePlan, wave: list[WorkItem], failures: list[tuple[str, str, Failure]], tried: list[Tried], at: datetime
+) -> list[Row]:
+    """Failures of a wave, and what its results mend: also a failure of another version, of which nobody would hear."""
+    attempts = {(each.sha256, each.key): each.attempts for each in tried}
+    rows = [
+        _row(plan, sha256, key, attempts.get((sha256, key), 0) + 1, at, failure.error_class, failure.message)
+        for sha256, key, failure in ((sha256, plan.context.keys[name], failure) for sha256, name, failure in failures)
+    ]
+    done = {(item.ref.sha256, name) for item in wave for name in item.analyses}
+    done -= {(sha256, name) for sha256, name, _ in failures}
+    return rows + [
+        _mended_row(plan, each, at) for each in tried if each.open and (each.sha256, each.key.analysis) in done
+    ]
+
+
+def _mended_row(plan: AnalyzePlan, mended: Tried, at: datetime) -> Row:
+    return _row(plan, mended.sha256, mended.key, mended.attempts + 1, at, None, "mended by a later attempt")
+
+
+def _row(
+    plan: AnalyzePlan, sha256: str, key: AnalysisKey, attempt: int, at: datetime, error_class: str | None, message: str
 ) -> Row:
-    sha256, name, failure = entry
     return {
         "sha256": sha256,
         "stage": STAGE,
-        "analysis": name,
-        "analysis_version": plan.context.keys[name].version,
-        "params_hash": plan.context.keys[name].params_hash,
-        "model_hash": plan.context.keys[name].model_hash,
-        "error_class": failure.error_class,
-        "message": failure.message,
-        "attempt": attempts.get((sha256, name), 0) + 1,
+        "analysis": key.analysis,
+        "analysis_version": key.version,
+        "params_hash": key.params_hash,
+        "model_hash": key.model_hash,
+        "error_class": error_class,
+        "message": message,
+        "attempt": attempt,
         "run_id": plan.context.run_id,
         "at_utc": at,
     }
-
-
-def _mended_row(plan: AnalyzePlan, entry: tuple[str, str], at: datetime, attempts: dict[tuple[str, str], int]) -> Row:
-    row = _failure_row(plan, (*entry, Failure("", "mended by a later attempt")), at, attempts)
-    return {**row, "error_class": None}

@@ -23,9 +23,9 @@ VIEWS = {
     "quarantine_open": (
         "quarantine",
         """SELECT * FROM (
-             SELECT DISTINCT ON (coalesce(arrival_id, sha256), stage, analysis, analysis_version, params_hash) *
-             FROM quarantine
-             ORDER BY coalesce(arrival_id, sha256), stage, analysis, analysis_version, params_hash, attempt DESC
+             SELECT DISTINCT ON
+               (coalesce(arrival_id, sha256), stage, analysis, analysis_version, params_hash, model_hash) *
+             FROM quarantine ORDER BY attempt DESC
            ) WHERE error_class IS NOT NULL""",
     ),
 }
