@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli import EXIT_RECORDS_FAILED, Invocation, Verb, own_analyses
+from jobs.cli import EXIT_RECORDS_FAILED, Invocation, Verb, model_choice, own_analyses
 
 if TYPE_CHECKING:
     from jobs.context import Engines, Job
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     help="Where it runs; auto is Spark on a cluster, else processes here.",
 )
 @own_analyses("A Python file with analyses of your own; without NAMES these are run.")
-@click.option("--model", "models", metavar="ANALYSIS=URI", multiple=True, help="Model for an analysis; repeatable.")
-@click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), help="On what models compute; default: cpu.")
+@model_choice
 @click.option("--strict", is_flag=True, help="Exit 5 when some recordings failed.")
 @click.option("--dry-run", is_flag=True, help="Count what would be analysed.")
 @click.pass_obj
@@ -58,11 +57,15 @@ def command(
             document = analyze_all(job, invocation, names, engines, modules=modules)
     if not invocation.emit(document):
         for name, counts in document["analyses"].items():
-            click.echo(
-                f"{name:16} {counts['done']:>8,} done {counts['skipped']:>8,} skipped {counts['failed']:>6,} failed"
-            )
+            click.echo(_line(name, counts))
     failed = sum(counts["failed"] for counts in document["analyses"].values())
     return EXIT_RECORDS_FAILED if strict and failed else 0
+
+
+def _line(name: str, counts: Mapping[str, int]) -> str:
+    if "pending" in counts:
+        return f"{name:16} {counts['pending']:>8,} pending {counts['skipped']:>8,} skipped"
+    return f"{name:16} {counts['done']:>8,} done {counts['skipped']:>8,} skipped {counts['failed']:>6,} failed"
 
 
 def analyze_all(

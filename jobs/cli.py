@@ -116,6 +116,14 @@ def own_analyses(help: str) -> Callable[[Any], Any]:
     return click.option("--module", "modules", multiple=True, type=path, help=help)
 
 
+def model_choice(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The options ``--model`` and ``--device`` of the verbs that run analyses, for ``jobs.models.with_choice``."""
+    chosen = "Model for an analysis; repeatable."
+    device = click.Choice(["cpu", "cuda", "auto"])
+    verb = click.option("--device", type=device, help="On what models compute; default: cpu.")(verb)
+    return click.option("--model", "models", metavar="ANALYSIS=URI", multiple=True, help=chosen)(verb)
+
+
 class VerbGroup(_Named):
     """A verb with sub-verbs (``library list``); they take the common options too."""
 

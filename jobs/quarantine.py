@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli import Invocation, VerbGroup, own_analyses
+from jobs.cli import Invocation, VerbGroup, model_choice, own_analyses
 
 if TYPE_CHECKING:
     from jobs.context import Engines, Job
@@ -71,6 +72,7 @@ def show(invocation: Invocation, name: str) -> None:
 @click.option("--stage", type=click.Choice(["ingest", "analyze"]), help="Failures of one stage only.")
 @click.option("--analysis", metavar="NAME", help="Failures of one analysis only.")
 @own_analyses("A Python file with analyses of your own: their failures are tried again too.")
+@model_choice
 @click.option("--engine", type=click.Choice(["auto", "local", "spark"]), help="Where it runs.")
 @click.option("--dry-run", is_flag=True, help="Count what would be tried.")
 @click.pass_obj
@@ -79,6 +81,8 @@ def retry(
     stage: str | None,
     analysis: str | None,
     modules: tuple[str, ...],
+    models: tuple[str, ...],
+    device: str | None,
     engine: str | None,
     dry_run: bool,
 ) -> None:
@@ -89,8 +93,9 @@ def retry(
     lake quarantine retry --analysis document_text
     """
     from jobs.context import Engines, open_job
+    from jobs.models import with_choice
 
-    job = open_job(invocation)
+    job = with_choice(open_job(invocation), models, device)
     with Engines(job.settings, engine, "lake quarantine retry") as engines:
         document = retry_all(job, invocation, engines, stage, analysis, modules, dry_run=dry_run)
     if not invocation.emit(document):
@@ -98,6 +103,10 @@ def retry(
         click.echo(f"{document['tried']:,} {'would be tried again' if dry_run else mended}")
         for lost in document["sources_lost"]:
             click.echo(f"not tried, the source cannot be opened: {lost}", err=True)
+        for name, count in document["left_out"].items():
+            click.echo(
+                f"not tried, {count:,} of {name}: choose its model by --model, or name its file by --module", err=True
+            )
 
 
 def retry_all(
@@ -115,8 +124,11 @@ def retry_all(
 
     names = _names(job, analysis, modules)
     failed = open_failures(job.tables) if stage != "analyze" and analysis is None else []
-    pairs = _failed_analyses(job, names) if stage != "ingest" else []
+    every = _failed_analyses(job) if stage != "ingest" else []
+    pairs = [(sha256, name) for sha256, name in every if name in names]
+    left_out = Counter(name for _, name in every if name not in names) if analysis is None else {}
     document: dict[str, Any] = {"tried": len(failed) + len(pairs), "mended": 0, "failed": 0, "sources_lost": []}
+    document["left_out"] = dict(left_out)
     if dry_run:
         return document
     if failed:
@@ -173,7 +185,7 @@ def _analyze_again(
 
     names = sorted({name for _, name in pairs})
     analyze_all(job, invocation, names, engines, retry=pairs, modules=modules)
-    again = set(_failed_analyses(job, names)) & set(pairs)
+    again = set(_failed_analyses(job)) & set(pairs)
     document["failed"] += len(again)
     document["mended"] += len(pairs) - len(again)
 
@@ -191,10 +203,10 @@ def _names(job: Job, analysis: str | None, modules: Sequence[str]) -> list[str]:
     return [each.name for each in runnable(every, job.settings.analysis.models)]
 
 
-def _failed_analyses(job: Job, names: Sequence[str]) -> list[tuple[str, str]]:
+def _failed_analyses(job: Job) -> list[tuple[str, str]]:
     """(sha256, analysis) of what failed."""
     rows = quarantined(job, "quarantine_open", "analyze", 10**9)
-    return sorted({(row["sha256"], row["analysis"]) for row in rows if row["analysis"] in names})
+    return sorted({(row["sha256"], row["analysis"]) for row in rows})
 
 
 def quarantined(job: Job, table: str, stage: str | None, limit: int) -> list[Row]:

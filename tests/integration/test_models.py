@@ -226,7 +226,13 @@ def test_a_retry_leaves_out_what_has_no_model_any_more(local_lake: Lake, tmp_pat
     engines = OneEngine(plain, lake.engine)
     with_model = retry_all(lake.job, Invocation(json=True), engines, "analyze", dry_run=True)
     without = retry_all(plain, Invocation(json=True), engines, "analyze", dry_run=True)
-    assert (with_model["tried"], without["tried"]) == (1, 0)
+    assert (with_model["tried"], with_model["left_out"]) == (1, {})
+    assert (without["tried"], without["left_out"]) == (0, {"image_labels": 1})
+    words = ("quarantine", "retry", "--stage", "analyze")
+    status, document, said_so = said(lake, *words)
+    assert (status, document["tried"], said_so) == (0, 0, "")
+    status, document, _ = said(lake, *words, "--model", "image_labels=lake:image/a@1")
+    assert (status, document["tried"], document["failed"], document["left_out"]) == (0, 1, 1, {})
 
 
 def test_analyze_without_names_runs_what_has_its_models(local_lake: Lake, tmp_path: Path) -> None:
