@@ -1,4 +1,4 @@
-"""The lake from Python, for reading: in a notebook, in a job, in a service. No JVM is started."""
+"""The lake from Python, for reading: in a notebook, in a job, in a service. It starts no JVM."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from lake.tables import Tables
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
+    from pyspark.sql import DataFrame, SparkSession
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Lake:
-    """One lake: tables as Arrow, queries by SQL, recordings as streams."""
+    """One lake: tables as Arrow, queries by SQL, recordings as streams. Pickles: a task of Spark reads by it too."""
 
     settings: Settings
     tables: Tables
@@ -49,6 +50,12 @@ class Lake:
     def table(self, name: str) -> ds.Dataset:
         """Any table by name: ``arrivals``, ``blobs``, ``quarantine``, ``feature_<analysis>`` …"""
         return self.tables.dataset(name)
+
+    def frame(self, spark: SparkSession, name: str) -> DataFrame:
+        """Any table for Spark; ``<library>.<table>`` is at its published version."""
+        from lake.catalog.spark_query import spark_table
+
+        return spark_table(spark, self.tables, name)
 
     def sql(self, query: str, parameters: dict[str, Any] | None = None) -> pa.Table:
         """Rows of one SELECT; ``$name`` in the query takes a parameter."""

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lake.catalog.query import VIEWS, mentioned_tables, nearest_table
-from lake.errors import LakeError, UsageError
+from lake.errors import LakeError, NotFound, UsageError
+from lake.library.catalog import published_tables
 from lake.remote import separate_session
 from lake.tables import Tables
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 ONE_SELECT = "it takes one SELECT: the lake's tables are written by its verbs only"
 
@@ -30,8 +31,8 @@ VIEWS_ON_SPARK = {
     ),
     "quarantine_open": (
         "SELECT * EXCEPT (__newest) FROM (SELECT *, row_number() OVER (PARTITION BY coalesce(arrival_id, sha256),"
-        " stage, analysis, analysis_version, params_hash ORDER BY attempt DESC) AS __newest FROM quarantine)"
-        " WHERE __newest = 1 AND error_class IS NOT NULL"
+        " stage, analysis, analysis_version, params_hash, model_hash ORDER BY attempt DESC) AS __newest"
+        " FROM quarantine) WHERE __newest = 1 AND error_class IS NOT NULL"
     ),
 }
 """The views of ``lake.catalog.query`` in Spark's SQL, which has no ``DISTINCT ON``."""
@@ -62,6 +63,20 @@ def spark_sql(spark: SparkSession, tables: Tables, query: str, *, limit: int | N
         raise UsageError(f"sql: {_explained(tables, error)}") from error
     except Py4JJavaError as error:
         raise LakeError(f"sql: Spark: {_one_line(error)}") from error
+
+
+def spark_table(spark: SparkSession, tables: Tables, name: str) -> DataFrame:
+    """A table as Spark reads it; ``<library>.<table>`` at its published version. Runs on the driver.
+
+    Raises ``NotFound``, naming the nearest table there is.
+    """
+    versions = published_tables(tables) if "." in name else {}
+    if name not in versions and ("." in name or not tables.exists(name)):
+        raise NotFound(nearest_table(tables, name))
+    reader = spark.read.format("delta")
+    if name in versions:
+        reader = reader.option("versionAsOf", versions[name])
+    return reader.load(spark_uri(tables.uri(name)))
 
 
 def spark_uri(uri: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ import yaml
 from lake.cluster.code import code_files, code_hash
 from lake.engine import Engine
 from tests.support.cluster import Cluster
-from tests.support.lakes import ROOT, Lake, command, new_lake
+from tests.support.lakes import ROOT, Lake, bucket_lake, command, new_lake
+from tests.support.minio import MinioServer
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -128,6 +130,27 @@ def test_a_script_sees_the_lake_everywhere(cluster: Cluster, empty: Lake, script
     told = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
     assert told == {"arguments": ["--json", "two words"], "root": empty.job.settings.root, "profile": "local"}
     assert "Traceback" not in said
+
+
+def test_the_script_of_the_guide_reads_tables_and_recordings(
+    cluster: Cluster,
+    minio: MinioServer,
+    bucket: str,
+    local_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """On executors that have nothing but the zip: frames of the lake's tables, recordings' own bytes in tasks."""
+    lake = bucket_lake(minio, bucket, local_engine, monkeypatch)
+    for name, text in (("scan-office/a.txt", "three short words"), ("mic-hall/b.txt", "one more\n" * 3)):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / name).write_text(text)
+    lake.ingest(tmp_path / "in")
+    found = re.search(r"```python title=words.py\n(.*?)```", (ROOT / "docs" / "guide.md").read_text("utf-8"), re.S)
+    assert found is not None
+    (tmp_path / "words.py").write_text(found[1])
+    out, _ = done(command(lake, "submit", str(tmp_path / "words.py"), LAKE_CONF=str(cluster.conf())), 0)
+    assert out.splitlines() == ["mic-hall 6", "scan-office 3"]
 
 
 @pytest.mark.full

@@ -13,13 +13,14 @@ import pytest
 from click.testing import CliRunner
 from pyspark.errors import IllegalArgumentException, ParseException
 
+import lake
 from jobs.cli import Invocation, cli, json_text
 from jobs.sql import choose_engine, print_rows
 from lake.catalog.query import VIEWS, local_sql, mentioned_tables
 from lake.catalog.spark_query import REFUSED as REFUSES
 from lake.catalog.spark_query import VIEWS_ON_SPARK, spark_sql, take_queries_only
 from lake.engine import Engine
-from lake.errors import LakeError, UsageError
+from lake.errors import LakeError, NotFound, UsageError
 from lake.remote import connect, separate_session
 from lake.schema import BRONZE
 from lake.tables import Tables, rows_table
@@ -199,6 +200,19 @@ def test_a_library_is_read_as_published(filled: Lake, on_spark: Sql) -> None:
     assert tables.dataset("site_watch.shots").count_rows() == 4, "rows came after the publication"
     for sql in (local_sql, on_spark):
         assert sql(tables, "SELECT count(*) AS n FROM site_watch.shots").to_pylist() == [{"n": 2}]
+
+
+def test_a_table_is_a_frame_of_spark(filled: Lake, session: SparkSession) -> None:
+    """As a script of a user's takes it: a library's as published, and a name that is none says which is meant."""
+    opened = lake.open(filled.job.settings.root)
+    assert opened.frame(session, "assets").count() == len(filled.rows("assets"))
+    assert opened.frame(session, "site_watch.shots").orderBy("asset_id").toArrow().to_pylist() == [
+        {"asset_id": "a", "start_s": 0.0},
+        {"asset_id": "b", "start_s": 1.5},
+    ]
+    for name, meant in (("aset", "assets"), ("site_watch.shot", "site_watch.shots")):
+        with pytest.raises(NotFound, match=f"no table '{name}': did you mean '{meant}'"):
+            opened.frame(session, name)
 
 
 def test_odd_names_and_all_types(filled: Lake, on_spark: Sql) -> None:
