@@ -18,6 +18,13 @@ def first_line(error: BaseException, most: int = 160) -> str:
     return (lines[0] if lines else type(error).__name__)[:most]
 
 
+def as_record_error(error: BaseException) -> RecordError:
+    """The error itself if it is one of a recording, else one that names its kind: whose fault it is, nobody knows."""
+    if isinstance(error, RecordError):
+        return error
+    return RecordError(f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
 @contextmanager
 def decoding(what: str) -> Iterator[None]:
     """Turns whatever a decoder throws at hostile bytes into ``Damaged``; errors of the lake pass through.

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from lake.errors import LimitExceeded, RecordError
 from lake.media.box import Box
 from lake.media.decode import opened
+from lake.media.foreign import as_record_error
 from lake.media.pace import Pace
 from lake.media.readings import Reading
 from lake.media.streams import read
@@ -178,12 +179,9 @@ class OnePass:
                     boxes[reading].put(item, pace)
                     if all(box.closed for box in boxes.values()):
                         break
-        except RecordError as error:
-            for box in boxes.values():
-                box.put(error, pace)
         except BaseException as error:
             for box in boxes.values():
-                box.put(RecordError(f"{type(error).__name__}: {' '.join(str(error).split())}"), pace)
+                box.put(as_record_error(error), pace)
         for box in boxes.values():
             box.end()
 

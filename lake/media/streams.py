@@ -10,6 +10,7 @@ from av.error import FFmpegError
 
 from lake.errors import Damaged
 from lake.media.demuxers import attached
+from lake.media.foreign import as_record_error
 from lake.media.readings import Pictures, Reading
 
 SMALL_PIXELS = 640 * 480
@@ -21,8 +22,8 @@ def read(container: Any, readings: Sequence[Reading], threads: int = 1) -> Itera
     """Decode once for several readings: each with what it gets, in the order of the container.
 
     A reading whose stream is not there gets nothing. Damaged packets are passed over; where no frame at all of its
-    stream can be decoded, a reading gets a ``Damaged`` as its last item. The frames are the same by any number of
-    ``threads``, which libav then decodes video of large frames with.
+    stream can be decoded, a reading gets a ``Damaged`` as its last item, and one that fails itself gets its own error.
+    The frames are the same by any number of ``threads``, which libav then decodes video of large frames with.
     """
     streams = [
         _Open(stream, [reading for reading in readings if reading.kind == kind], threads)
@@ -76,17 +77,26 @@ class _Open:
             return
         for frame in frames:
             self._given += 1
-            for reading in self.readings:
-                for item in reading.take(frame):
-                    yield reading, item
+            for reading in list(self.readings):
+                yield from self._made(reading, reading.take(frame))
 
     def finished(self) -> Iterator[tuple[Reading, Any]]:
         nothing = self._given == 0 and self.last is not None
-        for reading in self.readings:
-            for item in reading.end():
-                yield reading, item
+        for reading in list(self.readings):
+            yield from self._made(reading, reading.end())
             if nothing:
                 yield reading, Damaged(f"no frame of the {self.stream.type} can be decoded: {self.last}")
+
+    def _made(self, reading: Reading, items: Iterator[Any]) -> Iterator[tuple[Reading, Any]]:
+        """What a reading makes; where it fails, the error is its last item, and the others go on."""
+        try:
+            for item in items:
+                yield reading, item
+        except MemoryError:  # which is short for all of them
+            raise
+        except Exception as error:
+            self.readings.remove(reading)
+            yield reading, as_record_error(error)
 
 
 def _video(container: Any) -> Any:

@@ -20,6 +20,7 @@ from lake.media.child import FUNCTIONS
 from lake.media.decode import audio_blocks, iter_video_frames
 from lake.media.one_pass import lingers, together
 from lake.media.pace import Pace
+from lake.media.readings import Samples
 from lake.model import Media
 from tests.support.analysis_media import RATE_HZ, avi, tone, wav
 
@@ -155,6 +156,21 @@ def test_one_that_fails_or_stops_early_costs_the_others_nothing() -> None:
         },
     )
     assert found == {"stops": "stopped", "raises": "not this one", "reads nothing": "done", "counts": 150}
+
+
+def test_a_reading_that_fails_in_the_decode_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = {name: analyzed(film(), name)[name] for name in ("keyframes", "speech")}
+    take = Samples.take
+
+    def fails(reading: Samples, frame: Any) -> Iterator[Any]:
+        if not reading._mono:
+            raise ValueError("not these samples")
+        yield from take(reading, frame)
+
+    monkeypatch.setattr(Samples, "take", fails)
+    failed = {"loudness": {"error_class": "RecordError", "message": "ValueError: not these samples"}}
+    assert analyzed(film(), "keyframes", "speech", "loudness") == alone | failed
+    assert analyzed(film(), "loudness") == failed
 
 
 def test_a_reader_that_starts_when_another_has_ended_is_not_taken_for_it() -> None:
