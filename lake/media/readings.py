@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -97,16 +96,18 @@ GATHERED_SAMPLES = 8192
 
 
 class Samples:
-    """Samples in -1 … 1 as blocks of at most ``block_s``; see ``audio_blocks``."""
+    """Samples in -1 … 1 as blocks of at most ``block_s``; see ``audio_blocks``.
+
+    Sound may change its form midway: all blocks have the number of channels of the first frame.
+    """
 
     kind = "audio"
 
     def __init__(self, sample_rate_hz: int, mono: bool, block_s: float) -> None:
-        from av.audio.resampler import AudioResampler
-
         self._mono = mono
+        self._rate_hz = sample_rate_hz
         self._block = int(block_s * sample_rate_hz)
-        self._resampler = AudioResampler(format="fltp", layout="mono" if mono else None, rate=sample_rate_hz)
+        self._resampler = self._resampler_to("mono" if mono else None)
         self._gathered: Any = None
         self._form: tuple[str, str, int] | None = None
         self._held: list[NDArray[np.float32]] = []
@@ -122,22 +123,35 @@ class Samples:
         frame.pts = None
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         if form != self._form:
-            yield from self._resampled()
+            if self._form is not None:
+                # A resampler knows one form. Where nothing has to be converted it would not even say so.
+                yield from self._flushed()
+                layout = self._resampler.layout
+                self._resampler = self._resampler_to(layout and layout.name)
             self._form, self._gathered = form, AudioFifo()
         self._gathered.write(frame)
         if self._gathered.samples >= GATHERED_SAMPLES:
             yield from self._resampled()
 
     def end(self) -> Iterator[NDArray[np.float32]]:
-        yield from self._resampled()
-        with contextlib.suppress(ValueError):
-            yield from self._blocks(self._resampler.resample(None))
+        yield from self._flushed()
         if self._count:
             joined = np.concatenate(self._held, axis=1)
             yield joined[0] if self._mono else joined
 
     def finished(self, item: NDArray[np.float32]) -> NDArray[np.float32]:
         return item
+
+    def _resampler_to(self, layout: str | None) -> Any:
+        """A resampler to this layout; None is that of its first frame."""
+        from av.audio.resampler import AudioResampler
+
+        return AudioResampler(format="fltp", layout=layout, rate=self._rate_hz)
+
+    def _flushed(self) -> Iterator[NDArray[np.float32]]:
+        """Blocks that become full by what was gathered and by what the resampler holds back."""
+        yield from self._resampled()
+        yield from self._blocks(self._resampler.resample(None))
 
     def _resampled(self) -> Iterator[NDArray[np.float32]]:
         """Blocks that become full by what was gathered."""

@@ -82,6 +82,22 @@ def wav(samples: NDArray[np.float32], rate_hz: int = RATE_HZ) -> bytes:
     return buffer.getvalue()
 
 
+def mp3(samples: NDArray[np.float32], rate_hz: int = RATE_HZ) -> bytes:
+    """MP3 of samples of shape (samples,) or (channels, samples), without a header: such files may be put together."""
+    import av
+
+    channels = np.atleast_2d(samples)
+    layout = "mono" if len(channels) == 1 else "stereo"
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp3", options={"write_xing": "0", "id3v2_version": "0"}) as container:
+        audio = container.add_stream("mp3", rate=rate_hz, layout=layout)
+        frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout=layout)
+        frame.sample_rate = rate_hz
+        container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    return buffer.getvalue()
+
+
 def avi(pictures: Iterable[NDArray[np.uint8]], fps: int = 25, sound: NDArray[np.float32] | None = None) -> bytes:
     """AVI of BGR pictures in MPEG-4, with 16 kHz mono sound if given."""
     import av

@@ -22,7 +22,7 @@ from lake.media.one_pass import lingers, together
 from lake.media.pace import Pace
 from lake.media.readings import Samples
 from lake.model import Media
-from tests.support.analysis_media import RATE_HZ, avi, tone, wav
+from tests.support.analysis_media import RATE_HZ, avi, mp3, tone, wav
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -171,6 +171,17 @@ def test_a_reading_that_fails_in_the_decode_costs_the_others_nothing(monkeypatch
     failed = {"loudness": {"error_class": "RecordError", "message": "ValueError: not these samples"}}
     assert analyzed(film(), "keyframes", "speech", "loudness") == alone | failed
     assert analyzed(film(), "loudness") == failed
+
+
+def test_sound_of_several_forms_one_after_the_other_is_read_to_its_end() -> None:
+    """MP3 may be put together so; the second of these parts has another rate and another number of channels."""
+    mono = mp3(tone(3.0, 300.0, 0.5, 48_000), 48_000)
+    stereo = mp3(np.stack([tone(3.0, 500.0, 0.5, 44_100)] * 2), 44_100)
+    for sound in (mono + stereo, stereo + mono):
+        found = analyzed(sound, "speech", "loudness", content_type="audio/mpeg")
+        assert "error_class" not in found["speech"]
+        (row,) = found["loudness"]["rows"]
+        assert row["end_s"] == pytest.approx(6.0, abs=0.2)
 
 
 def test_a_reader_that_starts_when_another_has_ended_is_not_taken_for_it() -> None:

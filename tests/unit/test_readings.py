@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from av import AudioFrame
+from av import AudioFrame, AudioLayout
 
 from lake.media.readings import GATHERED_SAMPLES, Samples
 from tests.support.analysis_media import tone
@@ -15,9 +15,11 @@ from tests.support.analysis_media import tone
 SOUND = tone(3.0, 440.0, 0.4, 8_000)
 
 
-def frames(samples_each: int, rate_hz: int = 8_000) -> Iterator[AudioFrame]:
+def frames(samples_each: int, rate_hz: int = 8_000, layout: str = "mono") -> Iterator[AudioFrame]:
+    sound = np.repeat(SOUND[None], AudioLayout(layout).nb_channels, axis=0)
     for first in range(0, len(SOUND), samples_each):
-        frame = AudioFrame.from_ndarray(SOUND[None, first : first + samples_each], "fltp", "mono")
+        samples = np.ascontiguousarray(sound[:, first : first + samples_each])
+        frame = AudioFrame.from_ndarray(samples, "fltp", layout)
         frame.sample_rate = rate_hz
         yield frame
 
@@ -53,10 +55,26 @@ def test_small_frames_are_resampled_together() -> None:
     assert len(calls) <= 2 + len(SOUND) // GATHERED_SAMPLES
 
 
-def test_what_was_gathered_before_a_stream_changes_its_form_is_not_lost() -> None:
-    reading = Samples(16_000, True, 30.0)
-    for frame in frames(160):
-        assert not list(reading.take(frame))
-    with pytest.raises(ValueError, match="does not match"):  # PyAV resamples one form only
-        blocks(reading, frames(160, rate_hz=44_100))
-    assert sum(held.shape[1] for held in reading._held) == pytest.approx(2 * len(SOUND), abs=200)
+def loudest_hz(samples: Any, rate_hz: int, begin_s: float) -> int:
+    """The loudest frequency in the second that begins there."""
+    begin = round(begin_s * rate_hz)
+    return int(np.argmax(np.abs(np.fft.rfft(samples[begin : begin + rate_hz]))))
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 48_000])
+@pytest.mark.parametrize("layouts", [("mono", "mono"), ("mono", "stereo"), ("stereo", "mono"), ("stereo", "5.1")])
+def test_sound_that_changes_its_form_midway_is_read_to_its_end(rate_hz: int, layouts: tuple[str, str]) -> None:
+    """At 8 kHz the first part needs no conversion. The second has the same samples at twice the rate: an octave up."""
+    first, then = layouts
+    parts = frames(160, 8_000, first), frames(160, 16_000, then), frames(160, 8_000, first)
+    (samples,) = blocks(Samples(rate_hz, False, 30.0), *parts)
+    assert samples.shape == (1 + (first == "stereo"), pytest.approx(7.5 * rate_hz, abs=50))
+    for channel in samples:
+        assert [loudest_hz(channel, rate_hz, begin_s) for begin_s in (1, 3.25, 5.5)] == [440, 880, 440]
+
+
+def test_of_several_forms_mono_blocks_are_made() -> None:
+    parts = frames(160), frames(160, 44_100, "stereo"), frames(160, 8_000, "5.1")
+    found = blocks(Samples(16_000, True, 1.0), *parts)
+    assert {block.shape for block in found[:-1]} == {(16_000,)}
+    assert sum(map(len, found)) == pytest.approx(16_000 * (3 + len(SOUND) / 44_100 + 3), abs=50)
