@@ -96,7 +96,7 @@ class Meter:
         channels = samples.shape[0]
         if self._state is None or self._state.shape[1] != channels:
             self._state = np.zeros((len(K_WEIGHTING), channels, 2))
-        exact = np.nan_to_num(samples.astype(np.float64), posinf=0.0, neginf=0.0)
+        exact = samples.astype(np.float64)
         # What rings on in silence ends in denormal numbers, which are many times slower to compute with.
         self._state[np.abs(self._state) < TINY] = 0.0
         weighted, self._state = sosfilt(K_WEIGHTING, exact, axis=1, zi=self._state)

@@ -47,7 +47,7 @@ class Outline:
     def add(self, block: NDArray[np.float32]) -> None:
         """The next samples, mono."""
         self.samples += len(block)
-        block = np.concatenate([self._rest, np.nan_to_num(block)])
+        block = np.concatenate([self._rest, block])
         whole = len(block) // self._step * self._step
         self._rest = block[whole:]
         self._append(block[:whole])

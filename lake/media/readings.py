@@ -162,10 +162,15 @@ class Samples:
 
     def _blocks(self, resampled: Any) -> Iterator[NDArray[np.float32]]:
         for out in resampled:
-            samples = out.to_ndarray()
+            samples = finite(out.to_ndarray())
             self._held.append(samples)
             self._count += samples.shape[1]
             while self._count >= self._block:
                 joined = np.concatenate(self._held, axis=1)
                 yield joined[0, : self._block] if self._mono else joined[:, : self._block]
                 self._held, self._count = [joined[:, self._block :]], self._count - self._block
+
+
+def finite(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Silence for samples that are no numbers or infinite: one would spoil all that a network hears after it."""
+    return samples if np.isfinite(samples).all() else np.nan_to_num(samples, posinf=0.0, neginf=0.0)

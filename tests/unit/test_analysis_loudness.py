@@ -87,13 +87,6 @@ def test_digital_silence_is_null_and_nothing_gives_no_row() -> None:
     assert after_sound[2]["momentary_max_lufs"] is None
 
 
-def test_samples_that_are_no_numbers_are_taken_for_silence() -> None:
-    samples = full_tone(2, -20)
-    samples[1000], samples[2000] = np.nan, np.inf
-    (row,) = loudness_rows([samples], 10)
-    assert row["peak_dbfs"] == pytest.approx(-20, abs=0.01)
-
-
 def test_surround_counts_the_rear_more_and_the_low_frequency_channel_not() -> None:
     def alone(channel: int) -> float:
         samples = np.zeros((6, 5 * SAMPLE_RATE_HZ), np.float32)

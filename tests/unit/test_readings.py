@@ -78,3 +78,14 @@ def test_of_several_forms_mono_blocks_are_made() -> None:
     found = blocks(Samples(16_000, True, 1.0), *parts)
     assert {block.shape for block in found[:-1]} == {(16_000,)}
     assert sum(map(len, found)) == pytest.approx(16_000 * (3 + len(SOUND) / 44_100 + 3), abs=50)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000])
+def test_samples_that_are_no_numbers_are_taken_for_silence(rate_hz: int) -> None:
+    (whole,) = blocks(Samples(rate_hz, True, 30.0), frames(160))
+    hurt = list(frames(160))
+    for number, worth in ((20, np.nan), (70, np.inf), (120, -np.inf)):
+        np.frombuffer(hurt[number].planes[0], np.float32)[80] = worth  # type: ignore[call-overload]
+    (found,) = blocks(Samples(rate_hz, True, 30.0), iter(hurt))
+    assert np.isfinite(found).all()
+    assert len(found) == len(whole) and (found != whole).sum() < 0.01 * len(whole)
