@@ -70,23 +70,29 @@ def run(media: Media, params: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def find_shots(frames: Iterable[tuple[float, Frame]], params: Mapping[str, Any]) -> Iterator[Shot]:
-    """Shots of a stream of frames (time, small BGR picture), cut by PySceneDetect's adaptive detector."""
+    """Shots of a stream of frames (time, small BGR picture), cut by PySceneDetect's adaptive detector.
+
+    A picture of another shape is a cut of its own: the detector compares neighbours of one shape.
+    """
     import cv2
 
     cv2.setNumThreads(1)
-    detector, timecode = _detector(params)
     min_shot_s = float(params["min_shot_s"])
+    shape: tuple[int, ...] = ()
     shot: _OpenShot | None = None
     times: dict[int, float] = {}
     last_s = frame_s = 0.0
     for index, (time_s, picture) in enumerate(frames):
         times[index] = time_s
         times.pop(index - 2 * LATENCY - 1, None)
-        if shot is None:
-            shot = _OpenShot(index, time_s)
-        else:
+        if index:
             frame_s = time_s - last_s
         last_s = time_s
+        if shot is None or picture.shape != shape:
+            if shot is not None:
+                yield shot.closed(max(time_s, shot.start_s))
+            shot, shape = _OpenShot(index, time_s), picture.shape
+            detector, timecode = _detector(params)
         shot.add(Candidate(index, time_s, picture))
         for cut in detector.process_frame(timecode(index), picture):
             cut_index = int(cut.frame_num)

@@ -104,3 +104,13 @@ def test_thumbnail_is_small_and_keeps_its_shape() -> None:
     red[:, :, 2] = 255
     colour = Image.open(io.BytesIO(_row(Shot(0, 0, 1, Candidate(0, 0, red)), PARAMS)["thumbnail"])).getpixel((5, 5))
     assert isinstance(colour, tuple) and colour[0] > 240 and colour[2] < 20
+
+
+def test_a_change_of_shape_is_a_cut_and_each_shape_has_its_own_cuts() -> None:
+    """A phone that is turned while it sends: WebRTC goes from one shape to the other midway."""
+    wide, tall, again = film([40, 30]), film([30, 40], size=(240, 320)), film([1])
+    pictures = [picture for part in (wide, tall, again) for _, picture in part]
+    found = shots_of((index / 25, picture) for index, picture in enumerate(pictures))
+    assert [shot.first_index for shot in found] == [0, 40, 70, 100, 140]
+    assert [shot.end_s for shot in found] == pytest.approx([1.6, 2.8, 4.0, 5.6, 5.64])
+    assert [shot.key.picture.shape[:2] for shot in found] == [(240, 320)] * 2 + [(320, 240)] * 2 + [(240, 320)]
