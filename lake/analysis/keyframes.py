@@ -182,7 +182,7 @@ def _row(shot: Shot, params: Mapping[str, Any]) -> Row:
 
 KEYFRAMES = Analysis(
     name="keyframes",
-    version="2",
+    version="3",
     media_kinds=("video",),
     piece=("start_s", "end_s", "frame"),
     fields=FIELDS,

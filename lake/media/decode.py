@@ -52,7 +52,7 @@ def _stream(media: Media) -> Iterator[BinaryIO]:
 def iter_video_frames(
     media: Media, every_s: float | None = None, keyframes_only: bool = False, within_px: int | None = None
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """Frames as (seconds from the start, height × width × 3 BGR), in order, one at a time.
+    """Frames as (seconds from the start, height × width × 3 BGR), upright, in order, one at a time.
 
     ``every_s`` gives the first frame of each such span; ``keyframes_only`` decodes nothing between key frames;
     ``within_px`` shrinks frames whose longer side is longer, by the mean of what falls together: cheaper than a frame

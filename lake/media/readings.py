@@ -37,7 +37,7 @@ class Reading(Protocol):
 
 
 class Pictures:
-    """Frames as (seconds from the start, height × width × 3 BGR); see ``iter_video_frames``."""
+    """Frames as (seconds from the start, height × width × 3 BGR, upright); see ``iter_video_frames``."""
 
     kind = "video"
 
@@ -82,7 +82,14 @@ class Pictures:
             pixels: Any = picture.to_ndarray()
         except (FFmpegError, ValueError) as error:
             raise Damaged(f"a picture in {frame.format.name} cannot be converted: {error}") from error
-        return time_s, pixels
+        turns = _turns(frame)
+        return time_s, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _turns(frame: Any) -> int:
+    """Quarter turns counterclockwise that make a frame upright, as its file says; a mirror is not made."""
+    # PyAV gives a matrix that turns nothing into anything (all zeros) as the lowest integer.
+    return round(frame.rotation / 90) % 4 if abs(frame.rotation) <= 180 else 0
 
 
 def within(width_px: int, height_px: int, side_px: int | None) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import wave
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -96,6 +97,23 @@ def mp3(samples: NDArray[np.float32], rate_hz: int = RATE_HZ) -> bytes:
         container.mux(audio.encode(frame))
         container.mux(audio.encode(None))
     return buffer.getvalue()
+
+
+def mp4(pictures: Iterable[NDArray[np.uint8]], matrix: tuple[int, int, int, int], fps: int = 25) -> bytes:
+    """MP4 of BGR pictures, to be shown with (x, y) at (a x + c y, b x + d y) for a matrix (a, b, c, d)."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        video = container.add_stream("mpeg4", rate=fps)
+        for number, picture in enumerate(pictures):
+            if number == 0:
+                video.height, video.width, video.pix_fmt = *picture.shape[:2], "yuv420p"
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(video.encode(None))
+    before, header, after = buffer.getvalue().partition(b"tkhd")
+    a, b, c, d = (value << 16 for value in matrix)
+    return before + header + after[:40] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + after[76:]
 
 
 def avi(pictures: Iterable[NDArray[np.uint8]], fps: int = 25, sound: NDArray[np.float32] | None = None) -> bytes:

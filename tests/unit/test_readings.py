@@ -1,4 +1,4 @@
-"""Samples are the same however they are cut into frames, and small frames are resampled many at a time."""
+"""Samples are the same however they are cut into frames, and small frames are resampled many; pictures are upright."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from av import AudioFrame, AudioLayout
 
+from lake.media.decode import iter_video_frames
 from lake.media.readings import GATHERED_SAMPLES, Samples
-from tests.support.analysis_media import tone
+from lake.model import Media
+from tests.support.analysis_media import mp4, scene, tone
 
 SOUND = tone(3.0, 440.0, 0.4, 8_000)
 
@@ -89,3 +91,22 @@ def test_samples_that_are_no_numbers_are_taken_for_silence(rate_hz: int) -> None
     (found,) = blocks(Samples(rate_hz, True, 30.0), iter(hurt))
     assert np.isfinite(found).all()
     assert len(found) == len(whole) and (found != whole).sum() < 0.01 * len(whole)
+
+
+@pytest.mark.parametrize("within_px", [None, 64])
+@pytest.mark.parametrize(
+    ("matrix", "turns"),
+    [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1), ((0, 0, 0, 0), 0)],
+    ids=["clockwise", "half", "counterclockwise", "no matrix"],
+)
+def test_pictures_are_upright(matrix: tuple[int, int, int, int], turns: int, within_px: int | None) -> None:
+    """A phone films as its sensor lies, and says in the file how the picture is to be turned."""
+
+    def read(matrix: tuple[int, int, int, int]) -> list[Any]:
+        film = Media("0" * 64, "video/mp4", "video", data=mp4([np.asarray(scene(3, 128, 96))] * 3, matrix))
+        return [picture for _, picture in iter_video_frames(film, within_px=within_px)]
+
+    found, lying = read(matrix), read((1, 0, 0, 1))
+    assert len(found) == len(lying) == 3
+    for picture, before in zip(found, lying, strict=True):
+        assert np.array_equal(picture, np.rot90(before, turns)) and picture.flags.c_contiguous
