@@ -16,9 +16,9 @@ import yaml
 
 from lake.cluster.code import code_files, code_hash, zip_name
 from lake.engine import Engine
-from tests.cluster.test_submit import SCRIPT, done
 from tests.support.lakes import ROOT, Lake, bucket_lake, command
 from tests.support.minio import MinioServer
+from tests.support.submitted import SCRIPT, done
 from tests.support.yarn import Yarn
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(400)]
