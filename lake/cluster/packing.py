@@ -13,8 +13,10 @@ from pathlib import Path
 from lake.cluster.code import code_hash, write_zip
 from lake.errors import UsageError
 
-LEFT_OUT = ("__pycache__", "pyspark/jars", "pyspark/examples", "include", "share")
+LEFT_OUT = ("__pycache__", "pyspark/jars", "pyspark/examples")
 """Parts of paths that executors do without: Spark's own JARs they have, the rest is for people and compilers."""
+LEFT_OUT_ON_TOP = ("include", "share")
+"""Folders of the environment itself; a package may have data of its own in one of that name."""
 
 
 def environment_archive(
@@ -43,9 +45,10 @@ def environment_archive(
 
 
 def _installed() -> str:
-    """A short hash of Python and of every distribution with its version."""
+    """A short hash of Python, of every distribution with its version, and of what is left out."""
     named = sorted(f"{each.metadata['Name']}=={each.version}" for each in importlib.metadata.distributions())
-    return hashlib.sha256("\n".join([sys.version, sys.prefix, *named]).encode()).hexdigest()[:16]
+    words = [sys.version, sys.prefix, *LEFT_OUT, *LEFT_OUT_ON_TOP, *named]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def pack_environment(prefix: Path, target: Path) -> None:
@@ -63,8 +66,9 @@ def pack_environment(prefix: Path, target: Path) -> None:
 
 def _kept(prefix: Path) -> Iterable[Path]:
     for path in sorted(prefix.rglob("*")):
-        below = f"/{path.relative_to(prefix).as_posix()}/"
-        if not any(f"/{part}/" in below for part in LEFT_OUT):
+        relative = path.relative_to(prefix)
+        below = f"/{relative.as_posix()}/"
+        if relative.parts[0] not in LEFT_OUT_ON_TOP and not any(f"/{part}/" in below for part in LEFT_OUT):
             yield path
 
 

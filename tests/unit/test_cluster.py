@@ -16,6 +16,7 @@ import pytest
 from pyspark import cloudpickle
 
 from jobs.driver import progress_line
+from lake.cluster import packing
 from lake.cluster.agreement import Answer, compare, merged
 from lake.cluster.code import code_files, code_hash, code_zip, write_zip, zip_name
 from lake.cluster.facts import LOOKS, MISSING, facts
@@ -76,21 +77,25 @@ def test_other_code_is_another_zip(tmp_path: Path) -> None:
 def test_packages_are_packed_without_what_executors_have(tmp_path: Path) -> None:
     prefix = tmp_path / "venv"
     packages = prefix / "lib" / "python3.11" / "site-packages"
-    for name in ("own.py", "__pycache__/own.pyc", "pyspark/sql/a.py", "pyspark/jars/big.jar", "jars/kept.jar"):
+    kept = ["own.py", "pyspark/sql/a.py", "jars/kept.jar", "own/share/page.html", "own/include/a.txt"]
+    for name in (*kept, "__pycache__/own.pyc", "pyspark/jars/big.jar"):
         (packages / name).parent.mkdir(parents=True, exist_ok=True)
         (packages / name).write_text(name)
     (prefix / "bin").mkdir()
+    for name in ("share/man/own.1", "include/own.h"):
+        (prefix / name).parent.mkdir(parents=True)
+        (prefix / name).write_text(name)
     (prefix / "bin" / "python").symlink_to("/usr/bin/python3")
     pack_environment(prefix, tmp_path / "env.tar.gz")
     with tarfile.open(tmp_path / "env.tar.gz") as archive:
         files = {member.name for member in archive if not member.isdir()}
         assert archive.getmember("bin/python").linkname == "/usr/bin/python3"
     below = "lib/python3.11/site-packages/"
-    assert files == {"bin/python", *(below + name for name in ("own.py", "pyspark/sql/a.py", "jars/kept.jar"))}
+    assert files == {"bin/python", *(below + name for name in kept)}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["env.tar.gz", "venv"]
 
 
-def test_an_archive_is_made_once_or_named(tmp_path: Path) -> None:
+def test_an_archive_is_made_once_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "venv" / "bin").mkdir(parents=True)
     named = environment_archive("packed", tmp_path / "cache", str(tmp_path / "venv"), "/usr", make=False)
     assert not named.parent.exists()
@@ -100,6 +105,9 @@ def test_an_archive_is_made_once_or_named(tmp_path: Path) -> None:
     assert environment_archive("packed", tmp_path / "cache", str(tmp_path / "venv"), "/usr") == made
     assert made.stat().st_mtime_ns == before
     assert environment_archive(str(made), tmp_path) == made
+    monkeypatch.setattr(packing, "LEFT_OUT_ON_TOP", ())
+    packed_otherwise = environment_archive("packed", tmp_path / "cache", str(tmp_path / "venv"), "/usr", make=False)
+    assert packed_otherwise != made
     with pytest.raises(UsageError, match="no such archive"):
         environment_archive(str(tmp_path / "gone.tar.gz"), tmp_path)
     with pytest.raises(UsageError, match="no virtual environment"):
