@@ -17,7 +17,7 @@ from lake.catalog.doctor import Check
 from lake.cluster.agreement import Answer, compare, merged
 from lake.cluster.facts import facts, process_name
 from lake.cluster.resources import manager_of
-from lake.errors import UsageError
+from lake.errors import UsageError, is_interrupt
 from lake.session import build_session, executor_count
 from lake.settings import Settings
 
@@ -47,6 +47,8 @@ def examine_cluster(settings: Settings, patience_s: float = PATIENCE_S) -> list[
         finally:
             spark.stop()
     except Exception as error:  # a finding, as with every check
+        if is_interrupt(error):
+            raise
         said = " ".join(str(error).split())[:200]
         detail = f"{settings.spark.master} ran no task: is its master there, and are cores and memory free? {said}"
         return [Check("cluster executors", False, detail)]

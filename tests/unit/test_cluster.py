@@ -16,7 +16,7 @@ import pytest
 from pyspark import cloudpickle
 
 from jobs.driver import progress_line
-from lake.cluster import packing
+from lake.cluster import packing, survey
 from lake.cluster.agreement import Answer, compare, merged
 from lake.cluster.code import code_files, code_hash, code_zip, write_zip, zip_name
 from lake.cluster.facts import LOOKS, MISSING, facts
@@ -24,7 +24,8 @@ from lake.cluster.following import Followed, exit_status, follow
 from lake.cluster.packing import conf_archive, environment_archive, pack_environment
 from lake.cluster.submission import Submission
 from lake.cluster.survey import by_value
-from lake.errors import UsageError
+from lake.errors import UsageError, is_interrupt
+from lake.settings import load_settings
 from tests.support.lakes import ROOT
 
 DRIVER = {"code": "1a2b", "python": "3.11.7"}
@@ -180,6 +181,23 @@ def test_what_only_one_side_has_is_a_difference() -> None:
     wrong = {check.name: check.detail for check in compare(DRIVER, [other], alive=1, wanted=None) if not check.ok}
     assert set(wrong) == {"cluster python", "cluster model of faces"}
     assert f"a:1: {MISSING}" in wrong["cluster python"]
+
+
+def test_an_interrupt_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spark's clean-up raises its own error on the way."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ConnectionError("the JVM is gone") from error
+
+    monkeypatch.setattr(survey, "build_session", interrupted)
+    settings = load_settings(environ={})
+    settings = settings.model_copy(update={"spark": settings.spark.model_copy(update={"master": "spark://h:7077"})})
+    with pytest.raises(ConnectionError) as raised:
+        survey.examine_cluster(settings)
+    assert is_interrupt(raised.value)
 
 
 def test_what_nobody_has_is_wrong_too() -> None:
