@@ -21,8 +21,12 @@ APPLICATION = re.compile(
 )
 CONTAINER = re.compile(r"^\s*container name: (\S+)\s*$")
 EXIT_CODE = re.compile(r"^\s*exit code: (\d+)\s*$")
-"""How Spark's Kubernetes client tells the end of containers; its own exit status is 0 even when the driver failed."""
+PHASE = re.compile(r"^\s*phase: (\w+)\s*$")
+"""How Spark's Kubernetes client tells, as it logs, the state of a driver's pod and the end of its containers; its own
+exit status is 0 even when the driver failed."""
 DRIVER_CONTAINER = "spark-kubernetes-driver"
+SUCCEEDED = "Succeeded"
+"""Kubernetes' word for a pod all of whose containers ended with 0."""
 
 ENDED_BY_SIGNAL = 128
 PATIENCE_S = 60.0
@@ -38,6 +42,8 @@ class Followed:
     """What it wrote to stdout, where that was kept."""
     exit_codes: dict[str, int] = field(default_factory=dict)
     """Exit codes of the containers of a driver's pod."""
+    phase: str | None = None
+    """The last state of that pod."""
     _container: str = DRIVER_CONTAINER
 
     def hear(self, line: str) -> None:
@@ -45,16 +51,22 @@ class Followed:
         found = APPLICATION.search(line)
         if found and self.application_id is None:
             self.application_id = next(group for group in found.groups() if group)
-        container, code = CONTAINER.match(line), EXIT_CODE.match(line)
+        container, code, phase = CONTAINER.match(line), EXIT_CODE.match(line), PHASE.match(line)
         if container:
             self._container = container[1]
         if code:
             self.exit_codes[self._container] = int(code[1])
+        if phase:
+            self.phase = phase[1]
 
     @property
-    def driver_exit(self) -> int:
-        """Exit code of a driver in a pod; where a template named its container otherwise, the worst of all."""
-        return self.exit_codes.get(DRIVER_CONTAINER, max(self.exit_codes.values(), default=0))
+    def driver_exit(self) -> int | None:
+        """Exit code of a driver in a pod; where a template named its container otherwise, the worst of all.
+
+        None where nothing says that it ended: the pod was deleted or never ran, or Spark's log tells no such thing.
+        """
+        code = self.exit_codes.get(DRIVER_CONTAINER, max(self.exit_codes.values(), default=0))
+        return code if code or DRIVER_CONTAINER in self.exit_codes or self.phase == SUCCEEDED else None
 
 
 def follow(submission: Submission, tell: Callable[[str], None], *, stdout: int | None = None) -> Followed:
@@ -87,15 +99,18 @@ def follow(submission: Submission, tell: Callable[[str], None], *, stdout: int |
     finally:
         # Something the job left behind may hold the pipe open.
         listening.join(5.0)
-    followed.exit_status = exit_status(process.returncode, followed.driver_exit)
+    driver_exit = followed.driver_exit if submission.ends_in_pod else 0
+    followed.exit_status = exit_status(process.returncode, driver_exit)
+    if process.returncode == 0 and driver_exit is None:
+        tell(f"lake: Spark told no end of the driver (last state of its pod: {followed.phase or 'not told'})\n")
     return followed
 
 
-def exit_status(returned: int, driver_exit: int) -> int:
+def exit_status(returned: int, driver_exit: int | None) -> int:
     """The job's exit status from what ``spark-submit`` returned and what was told of the driver's container."""
     if returned < 0:
         return ENDED_BY_SIGNAL - returned
-    return returned or driver_exit
+    return returned or (1 if driver_exit is None else driver_exit)
 
 
 def _listen(lines: Iterable[str], followed: Followed, tell: Callable[[str], None]) -> None:

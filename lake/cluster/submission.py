@@ -25,6 +25,8 @@ OF_THIS_MACHINE = (
 """Settings that name paths here: a driver in the cluster has none of them."""
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+WAITS = "spark.kubernetes.submission.waitAppCompletion"
+"""Whether Spark's client stays until a driver in a pod has ended; it does by default."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Submission:
     """Variables of the driver that anyone may see."""
     keys: dict[str, str] = field(default_factory=dict, repr=False)
     """Variables that nobody may: never printed, never on a command line."""
+    ends_in_pod: bool = False
+    """Whether the driver's exit status is told by what Spark's Kubernetes client logs, and by nothing else."""
 
 
 def submission(
@@ -91,6 +95,7 @@ def submission(
         [*command, str(shipment.launcher), *(_as_seen_there(job) if in_cluster else job)],
         variables | of_submit,
         _keys(settings),
+        ends_in_pod=manager == "kubernetes" and in_cluster and conf.get(WAITS, "true").strip().lower() != "false",
     )
 
 

@@ -82,10 +82,10 @@ def test_packages_are_packed_without_what_executors_have(tmp_path: Path) -> None
     for name in (*kept, "__pycache__/own.pyc", "pyspark/jars/big.jar"):
         (packages / name).parent.mkdir(parents=True, exist_ok=True)
         (packages / name).write_text(name)
-    (prefix / "bin").mkdir()
     for name in ("share/man/own.1", "include/own.h"):
         (prefix / name).parent.mkdir(parents=True)
         (prefix / name).write_text(name)
+    (prefix / "bin").mkdir()
     (prefix / "bin" / "python").symlink_to("/usr/bin/python3")
     pack_environment(prefix, tmp_path / "env.tar.gz")
     with tarfile.open(tmp_path / "env.tar.gz") as archive:
@@ -105,10 +105,10 @@ def test_an_archive_is_made_once_or_named(tmp_path: Path, monkeypatch: pytest.Mo
     before = made.stat().st_mtime_ns
     assert environment_archive("packed", tmp_path / "cache", str(tmp_path / "venv"), "/usr") == made
     assert made.stat().st_mtime_ns == before
-    assert environment_archive(str(made), tmp_path) == made
     monkeypatch.setattr(packing, "LEFT_OUT_ON_TOP", ())
     packed_otherwise = environment_archive("packed", tmp_path / "cache", str(tmp_path / "venv"), "/usr", make=False)
     assert packed_otherwise != made
+    assert environment_archive(str(made), tmp_path) == made
     with pytest.raises(UsageError, match="no such archive"):
         environment_archive(str(tmp_path / "gone.tar.gz"), tmp_path)
     with pytest.raises(UsageError, match="no virtual environment"):
@@ -260,13 +260,52 @@ def test_the_application_is_heard(line: str, application_id: str | None) -> None
 
 def test_the_drivers_container_tells_the_exit_status() -> None:
     followed = Followed()
-    assert exit_status(0, followed.driver_exit) == 0
     for name, code in (("proxy", 143), ("spark-kubernetes-driver", 5)):
         followed.hear(f"\t container name: {name}\n")
         followed.hear(f"\t exit code: {code}\n")
     assert exit_status(0, followed.driver_exit) == 5
     assert exit_status(1, followed.driver_exit) == 1
-    assert exit_status(-9, 0) == 137
+    assert exit_status(-9, None) == 137
+
+
+def pod(phase: str, **containers: int | None) -> str:
+    """What Spark's Kubernetes client logs of a driver's pod: its containers with their exit codes."""
+    lines = ["26/11/27 10:00:00 INFO LoggingPodStatusWatcherImpl: State changed, new state: ", f"\t phase: {phase}"]
+    for name, code in containers.items():
+        lines += [f"\t\t container name: {name.replace('_', '-')}", "\t\t container image: lake:1"]
+        lines += [f"\t\t exit code: {code}"] if code is not None else ["\t\t container state: running"]
+    return "\n".join([*lines, f"26/11/27 10:00:00 INFO X: Application status for spark-1a (phase: {phase})", ""])
+
+
+def ended(said: str, *, ends_in_pod: bool) -> tuple[int | None, list[str]]:
+    """How a submission ends that says this on stderr and returns 0, and what the lake says itself."""
+    told: list[str] = []
+    program = "import sys; sys.stderr.write(sys.argv[1])"
+    followed = follow(Submission([sys.executable, "-c", program, said], {}, ends_in_pod=ends_in_pod), told.append)
+    return followed.exit_status, [line for line in told if line.startswith("lake: ")]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "told"),
+    [
+        (pod("Running", spark_kubernetes_driver=None) + pod("Succeeded", spark_kubernetes_driver=0), 0, None),
+        (pod("Failed", spark_kubernetes_driver=5, proxy=0), 5, None),
+        (pod("Succeeded"), 0, None),
+        (pod("Pending") + pod("Failed"), 1, "Failed"),  # rejected before a container ran
+        (pod("Running", proxy=0, spark_kubernetes_driver=None), 1, "Running"),  # and then it was deleted
+        (pod("Running", proxy=0, own_driver=None), 1, "Running"),
+        ("26/11/27 10:00:00 WARN Utils: all that this log tells\n", 1, "not told"),
+    ],
+)
+def test_a_driver_in_a_pod_ended_well_only_where_that_is_told(said: str, status: int, told: str | None) -> None:
+    found, lines = ended(said, ends_in_pod=True)
+    assert found == status
+    words = [f"lake: Spark told no end of the driver (last state of its pod: {told})\n"] if told else []
+    assert lines == words
+
+
+def test_a_line_of_a_job_here_is_no_exit_status() -> None:
+    assert ended("exit code: 3\n phase: Failed\n", ends_in_pod=False) == (0, [])
 
 
 def test_what_is_followed_is_passed_on_and_ends_as_it_does(tmp_path: Path) -> None:

@@ -103,6 +103,29 @@ def test_a_driver_in_the_cluster_gets_what_it_has_not(master: str, prefix: str) 
         assert keys["spark.kubernetes.driver.secretKeyRef.AWS_SECRET_ACCESS_KEY"] == "lake-s3:AWS_SECRET_ACCESS_KEY"
 
 
+@pytest.mark.parametrize(
+    ("master", "deploy_mode", "waits", "ends_in_pod"),
+    [
+        ("k8s://https://h", "cluster", None, True),
+        ("k8s://https://h", "cluster", "true", True),
+        ("k8s://https://h", "cluster", "False", False),
+        ("k8s://https://h", "client", None, False),
+        ("yarn", "cluster", None, False),
+        ("spark://h:7077", "client", None, False),
+    ],
+)
+def test_how_a_driver_ended_is_heard_only_of_a_pod_that_is_waited_for(
+    master: str, deploy_mode: str, waits: str | None, ends_in_pod: bool
+) -> None:
+    settings = settings_of(master=master, deploy_mode=deploy_mode, image="lake:1", keys_from="lake-s3")
+    settings = settings.model_copy(
+        update={"s3": settings.s3.model_copy(update={"credentials_file": Path("/etc/keys")})}
+    )
+    conf = CONF | ({"spark.kubernetes.submission.waitAppCompletion": waits} if waits else {})
+    found = submission(settings, conf, "/spark", PACKED, JOB, {"HADOOP_CONF_DIR": "/etc/hadoop"})
+    assert found.ends_in_pod is ends_in_pod
+
+
 @pytest.mark.parametrize("master", ["local[2]", "spark://h:7077", "yarn", "k8s://https://h:6443"])
 def test_no_secret_is_on_the_command_line(master: str) -> None:
     settings = settings_of(master=master, image="lake:1")
