@@ -102,7 +102,8 @@ def follow(submission: Submission, tell: Callable[[str], None], *, stdout: int |
     driver_exit = followed.driver_exit if submission.ends_in_pod else 0
     followed.exit_status = exit_status(process.returncode, driver_exit)
     if process.returncode == 0 and driver_exit is None:
-        tell(f"lake: Spark told no end of the driver (last state of its pod: {followed.phase or 'not told'})\n")
+        with contextlib.suppress(OSError):
+            tell(f"lake: Spark told no end of the driver (last state of its pod: {followed.phase or 'not told'})\n")
     return followed
 
 
@@ -117,7 +118,9 @@ def _listen(lines: Iterable[str], followed: Followed, tell: Callable[[str], None
     for line in lines:
         followed.hear(line)
         if not line.startswith(HARMLESS):
-            tell(line)
+            # Whoever listened may be gone: the job would wait for ever on a pipe that nobody empties.
+            with contextlib.suppress(OSError):
+                tell(line)
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:

@@ -308,6 +308,31 @@ def test_a_line_of_a_job_here_is_no_exit_status() -> None:
     assert ended("exit code: 3\n phase: Failed\n", ends_in_pod=False) == (0, [])
 
 
+@pytest.mark.parametrize(("returned", "ends_in_pod", "status"), [(4, False, 4), (0, True, 1)])
+def test_a_job_ends_as_it_does_also_when_nobody_listens(returned: int, ends_in_pod: bool, status: int) -> None:
+    """It writes more than its pipe holds; one that is not emptied is ended by its alarm."""
+    job = (
+        "import signal, sys; signal.alarm(60); sys.stderr.write('said\\n' * 100_000); sys.stderr.flush(); sys.exit({})"
+    )
+    program = (
+        "import sys\n"
+        "from jobs.submit import _tell\n"
+        "from lake.cluster.following import follow\n"
+        "from lake.cluster.submission import Submission\n"
+        f"made = Submission([sys.executable, '-c', {job.format(returned)!r}], {{}}, ends_in_pod={ends_in_pod})\n"
+        "status = follow(made, _tell).exit_status\n"
+        "print(status)\n"
+        "sys.exit(status)"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as stderr:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=stderr, text=True, check=False, timeout=200
+        )
+    assert (done.stdout, done.returncode) == (f"{status}\n", status)
+
+
 def test_what_is_followed_is_passed_on_and_ends_as_it_does(tmp_path: Path) -> None:
     """With a program in place of ``spark-submit``: data on one side, words on the other, keys by the environment."""
     program = "import os, sys; print(os.environ['KEY']); print('said', file=sys.stderr); sys.exit(int(os.environ['N']))"
