@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ from lake.errors import SettingsError
 from lake.media.limits import Limits
 
 SECRET_WORDS = ("secret", "password", "token", "access_key", "access.key")
+NAMING_SECRETS = re.compile(r"pullSecrets|\.secrets\.|secretKeyRef|File$")
+"""Keys of Spark's settings whose value only names where a secret is: a Secret of Kubernetes, a file."""
 DEFAULT_ROOT = "./lake-data"
 
 
@@ -263,9 +266,10 @@ def _refuse_unknown(found: Mapping[str, Any], model: type[BaseModel], path: Path
             if not isinstance(value, Mapping):
                 raise SettingsError(f"{path}: {prefix}{key} is a mapping of keys to values, not {value!r}")
             _refuse_unknown(value, inner, path, f"{prefix}{key}.")
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping) and f"{prefix}{key}" == "spark.conf":
             for each in value:
-                _refuse_secret(str(each), path, f"{prefix}{key}.")
+                if not NAMING_SECRETS.search(str(each)):
+                    _refuse_secret(str(each), path, f"{prefix}{key}.")
 
 
 def _refuse_secret(key: str, path: Path, prefix: str) -> None:

@@ -133,6 +133,8 @@ def test_unknown_key_names_file_and_nearest_key(conf: Conf, name: str, text: str
         "spark: {conf: {spark.hadoop.fs.s3a.secret.key: x}}",
         "spark: {conf: {spark.hadoop.fs.s3a.access.key: x}}",
         "spark: {conf: {spark.ssl.keyPassword: x}}",
+        "spark: {conf: {spark.kubernetes.driverEnv.AWS_SECRET_ACCESS_KEY: x}}",
+        "spark: {conf: {spark.kubernetes.authenticate.submission.oauthToken: x}}",
     ],
 )
 def test_secrets_in_a_file_are_refused(conf: Conf, text: str) -> None:
@@ -140,6 +142,25 @@ def test_secrets_in_a_file_are_refused(conf: Conf, text: str) -> None:
     said = conf.refused()
     assert "is a secret: use AWS_* variables or s3.credentials_file" in said
     assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "spark.kubernetes.container.image.pullSecrets",
+        "spark.kubernetes.driver.secrets.tls",
+        "spark.kubernetes.executor.secretKeyRef.AWS_SECRET_ACCESS_KEY",
+        "spark.kubernetes.authenticate.submission.oauthTokenFile",
+    ],
+)
+def test_where_a_secret_is_may_be_named(conf: Conf, key: str) -> None:
+    conf.write("profiles/local.yaml", f"spark: {{conf: {{{key}: named}}}}\n")
+    assert conf.load().spark.conf == {key: "named"}
+
+
+def test_an_analysis_may_have_any_name(conf: Conf) -> None:
+    conf.write("profiles/local.yaml", "analysis: {models: {token_count: 'lake:asr/small@3'}}\n")
+    assert conf.load().analysis.models == {"token_count": "lake:asr/small@3"}
 
 
 @pytest.mark.parametrize(
