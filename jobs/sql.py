@@ -59,9 +59,11 @@ def command(invocation: Invocation, query: str, engine: str, limit: int | None) 
 
 
 def choose_engine(job: Job, query: str) -> str:
-    """Spark when the tables that a query names are larger than the settings give to the embedded engine."""
-    from lake.catalog.query import mentioned_bytes
+    """Spark when the tables that a query reads are larger than the settings give to the embedded engine."""
+    from lake.catalog.query import lists_tables, mentioned_bytes
 
+    if lists_tables(query):
+        return "local"
     return "spark" if mentioned_bytes(job.tables, query) >= job.settings.sql.spark_from_bytes else "local"
 
 

@@ -33,8 +33,11 @@ VIEWS = {
 
 
 _NO_TABLE = re.compile(r'Table with name "?([^"\s]+?)"? does not exist')
-_LISTS_TABLES = ("show", "information_schema", "duckdb_")
-"""Words of queries that ask which tables there are."""
+_SAID_ONLY = re.compile(r"""("[^"]*")|'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/""", re.S)
+"""Strings and comments, between which quoted names are kept."""
+_LISTS_TABLES = re.compile(
+    r"^[\s(]*(?:show|desc(?:ribe)?)\b|\(\s*(?:show|desc(?:ribe)?)\s+\w|information_schema|\bduckdb_", re.I
+)
 
 
 def local_sql(
@@ -88,11 +91,16 @@ def mentioned_tables(tables: Tables, sql: str) -> dict[str, int | None]:
     A table that is named in a string only counts too: it costs an opening, and no SQL has to be understood.
     """
     text = sql.lower()
-    every = any(word in text for word in _LISTS_TABLES)
+    every = lists_tables(sql)
     needed = {table for view, (table, _) in VIEWS.items() if view in text}
     names = [n for n in tables.names() if every or n in needed or n.lower().rpartition(".")[2] in text]
     published = published_tables(tables) if any("." in name for name in names) else {}
     return {name: published.get(name) for name in names if "." not in name or name in published}
+
+
+def lists_tables(sql: str) -> bool:
+    """Whether a query asks which tables there are, or for their columns: the embedded engine alone can say."""
+    return bool(_LISTS_TABLES.search(_SAID_ONLY.sub(r"\1 ", sql)))
 
 
 def mentioned_bytes(tables: Tables, sql: str) -> int:

@@ -60,6 +60,17 @@ QUERIES = [
     "SELECT count(*) AS n FROM SITE_WATCH.SHOTS",
 ]
 
+LISTING = [
+    "SHOW TABLES",
+    "-- of all\n (show all tables)",
+    "describe assets",
+    "DESC assets",
+    "SELECT name FROM (SHOW TABLES)",
+    'SELECT table_name FROM "information_schema".tables',
+    "FROM duckdb_views()",
+]
+"""Which tables there are, and their columns: the embedded engine alone answers."""
+
 REFUSED = [
     "INSERT INTO assets SELECT * FROM assets",
     "WITH x AS (SELECT 1) INSERT INTO assets SELECT * FROM assets",
@@ -321,6 +332,8 @@ def test_the_nearest_name_is_told_by_both(filled: Lake, on_spark: Sql, query: st
 def test_which_tables_there_are(filled: Lake) -> None:
     shown = local_sql(filled.job.tables, "SHOW TABLES").column(0).to_pylist()
     assert {*BRONZE, *VIEWS, *FEATURES} <= set(shown)
+    for query in LISTING:
+        assert local_sql(filled.job.tables, query).num_rows, query
     described = local_sql(filled.job.tables, "DESCRIBE assets").column("column_name").to_pylist()
     assert described == BRONZE["assets"].names
 
@@ -331,6 +344,8 @@ def test_only_what_is_named_is_opened(filled: Lake) -> None:
     assert set(mentioned_tables(tables, "SELECT * FROM quarantine_open")) == {"quarantine"}
     assert mentioned_tables(tables, 'FROM site_watch."shots"') == {"site_watch.shots": 1}
     assert mentioned_tables(tables, "SELECT 1") == {}
+    assert set(mentioned_tables(tables, "SELECT * FROM assets WHERE path = 'show me'")) == {"assets"}
+    assert {"assets", "runs", "site_watch.shots"} <= set(mentioned_tables(tables, "SELECT name FROM (SHOW TABLES)"))
 
 
 def test_limits(filled: Lake, spark: SparkSession) -> None:
@@ -365,6 +380,17 @@ def test_auto_chooses_by_the_size_of_what_is_named(filled: Lake) -> None:
     both = size_bytes + job.tables.size_bytes("blobs")
     assert chosen("SELECT * FROM assets JOIN blobs USING (sha256)", both) == "spark"
     assert chosen("SELECT 1", 1) == "local"
+    for query in LISTING:
+        assert chosen(query, 1) == "local", query
+    for query in (
+        "SELECT path AS show FROM assets WHERE path > '('",
+        "SELECT count(path) /* (show all) */ FROM assets",
+    ):
+        assert chosen(query, size_bytes) == "spark", query
+    assert (
+        chosen("SELECT * FROM assets WHERE path <> 'show duckdb_' -- it's information_schema", size_bytes + 1)
+        == "local"
+    )
     assert choose_engine(job, "SELECT * FROM assets") == "local", "gigabytes by default"
 
 
