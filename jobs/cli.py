@@ -67,7 +67,9 @@ class Invocation:
 
 def json_text(value: Any) -> str:
     """JSON as every reader takes it: times in ISO 8601, bytes in base64, decimals, NaN and infinity as text."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    from connectors.keys import readable
+
+    return readable(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:
@@ -243,13 +245,16 @@ def _interrupt(signum: int, frame: object) -> NoReturn:
 
 
 def _end(message: str, status: int, invocation: Invocation) -> NoReturn:
+    from connectors.keys import readable
+
     if is_interrupt(sys.exception()):
         message, status = "interrupted", EXIT_INTERRUPTED
     if invocation.debug:
         traceback.print_exc()
-    click.echo(f"lake: {' '.join(message.split())}", err=True)
+    line = readable(" ".join(message.split()))
+    click.echo(f"lake: {line}", err=True)
     if invocation.json:
-        click.echo(json_text({"error": " ".join(message.split()), "exit": status}))
+        click.echo(json_text({"error": line, "exit": status}))
     sys.exit(status)
 
 

@@ -20,6 +20,7 @@ def command(invocation: Invocation, query: str, dest: str, dry_run: bool) -> Non
     """
     from pathlib import Path
 
+    from connectors.keys import readable
     from jobs.context import open_job
     from jobs.progress import human_bytes
     from jobs.sql import run_sql
@@ -29,4 +30,4 @@ def command(invocation: Invocation, query: str, dest: str, dry_run: bool) -> Non
     result = export_recordings(job.tables, job.store, run_sql(job, query, "local"), Path(dest), dry_run=dry_run)
     if not invocation.emit({"files": result.files, "bytes": result.bytes, "dest": dest, "dry_run": dry_run}):
         said = "would be written" if dry_run else "written"
-        click.echo(f"{result.files:,} recordings, {human_bytes(result.bytes)}, {said} to {dest}")
+        click.echo(f"{result.files:,} recordings, {human_bytes(result.bytes)}, {said} to {readable(dest)}")

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pyarrow.compute as pc
 
+from connectors.keys import readable
 from lake.errors import LakeError, NotFound, is_interrupt
 from lake.model import Row
 from lake.schema import RUN_STAGES, RUNS
@@ -105,7 +106,7 @@ def record_run(
     base: Row = {
         "run_id": run.run_id,
         "verb": verb,
-        "arguments": " ".join(arguments),
+        "arguments": readable(" ".join(arguments)),
         "started_at_utc": started,
         "lake_version": __version__,
     }
@@ -118,7 +119,7 @@ def record_run(
             yield run
     except BaseException as error:
         state, status = "failed", error.exit_status if isinstance(error, LakeError) else 1
-        message = " ".join(str(error).split())[:2000]
+        message = readable(" ".join(str(error).split()))[:2000]
         if is_interrupt(error):
             state, status, message = "interrupted", EXIT_INTERRUPTED, "interrupted"
         raise

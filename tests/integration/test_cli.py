@@ -318,6 +318,34 @@ def test_the_way_of_a_recording(tmp_path: Path) -> None:
     assert {"blobs": 2, "missing_objects": 0}.items() <= call("store", "stat").items()
 
 
+def test_folders_whose_names_are_no_utf8(tmp_path: Path) -> None:
+    """Their odd bytes are written as in keys: in tables, on stdout, on stderr and in the record of runs."""
+    root, folder, out, nowhere = (
+        str(tmp_path / os.fsdecode(name)) for name in (b"lake", b"caf\xe9", b"o\xff", b"n\xff")
+    )
+    Path(folder).mkdir()
+    (Path(folder) / os.fsdecode(b"\xe9.txt")).write_text("hello\n")
+    for arguments in (["init"], ["ingest", folder]):
+        done = lake("--root", root, *arguments)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    again = document(lake("--root", root, "ingest", folder, "--json"))
+    assert (again["seen"], again["arrivals"]) == (1, 0)
+    (asset,) = document(lake("--root", root, "--json", "sql", "SELECT source, path FROM assets"))["rows"]
+    assert asset == {"source": f"file://{tmp_path}/caf%E9", "path": "%E9.txt"}
+    one_line(lake("--root", root, "ingest", nowhere), 1, f"Folder {tmp_path}/n%FF does not exist")
+    failed = lake("--root", root, "ingest", nowhere, "--json")
+    assert f"Folder {tmp_path}/n%FF does not exist" in document(failed)["error"]
+    runs = document(lake("--root", root, "runs", "list", "--json"))["rows"]
+    assert [run["state"] for run in runs] == ["failed", "failed", "done", "done"]
+    assert runs[0]["arguments"] == f"--root {root} ingest {tmp_path}/n%FF --json"
+    assert runs[3]["arguments"].endswith(f" ingest {tmp_path}/caf%E9")
+    export = ("--root", root, "export", "SELECT asset_id FROM assets", out)
+    assert document(lake(*export, "--json"))["dest"] == f"{tmp_path}/o%FF"
+    assert f"written to {tmp_path}/o%FF" in lake(*export).stdout
+    (file,) = Path(out).iterdir()
+    assert os.fsencode(file.name).startswith(b"\xe9.") and file.read_text() == "hello\n"
+
+
 def test_data_to_stdout_the_rest_to_stderr(root: str) -> None:
     done = lake("--root", root, "sql", "SELECT path, size_bytes FROM assets ORDER BY path LIMIT 2")
     assert [line.count("\t") for line in done.stdout.splitlines()] == [1, 1, 1]
