@@ -46,7 +46,7 @@ def session_for(
             spark.addArtifacts(str(code_zip(settings.cache_dir / "code")), pyfile=True)
             yield spark
         return
-    own = was_submitted() or manager_of(settings.spark.master) != "local"
+    own = was_submitted() or never_used(settings) is not None
     record = None if own else read_record(settings)
     if record is not None:
         why = why_not(settings, record)
@@ -71,8 +71,20 @@ def _attached(settings: Settings, at: str, *, writes: bool) -> Iterator[SparkSes
         yield spark
 
 
+def never_used(settings: Settings) -> str | None:
+    """Why verbs with these settings use no warm engine at all, and what to do; None when they use one that fits."""
+    if settings.remote:
+        return "LAKE_REMOTE names another Spark: unset it"
+    if manager_of(settings.spark.master) != "local":
+        return "the profile's master is a cluster: choose a profile with a local one"
+    return None
+
+
 def why_not(settings: Settings, record: Record) -> str | None:
     """Why a verb does not use an engine that runs; None when it does."""
+    never = never_used(settings)
+    if never is not None:
+        return never
     conf = spark_conf(settings, s3=settings.is_s3)
     why = misfit(record.made, made_of(settings, conf, sys.executable, record.token))
     if why is None and version_of(url(record)) is None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from lake.engine.attach import url, why_not
+from lake.engine.attach import never_used, url, why_not
 from lake.engine.record import Record, engine_folder, read_record, remove_record
 from lake.errors import LakeError, UsageError
 from lake.remote import version_of
@@ -67,9 +67,12 @@ def start(settings: Settings) -> Standing:
     """Start the engine, unless one that fits runs already, and wait until it answers.
 
     Raises:
-        UsageError: an engine runs that does not fit.
+        UsageError: an engine runs that does not fit, or no verb would use one with these settings.
         LakeError: it did not start; says what it said.
     """
+    never = never_used(settings)
+    if never is not None:
+        raise UsageError(f"no verb would use the engine, {never}")
     with _alone(settings):
         now = standing(settings)
         if now.running and not now.fits:

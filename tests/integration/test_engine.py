@@ -113,6 +113,9 @@ def test_other_settings_are_told_by_name(warm_engine: WarmEngine, tmp_path: Path
     environ = {**NO_JAVA, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": SECRET}
     status, _ = warm_engine.lake("--root", "s3://b/lake", "engine", "status", environ=environ, expect=3)
     assert "it lacks" in status["detail"] and "JARs" in status["detail"]
+    for used, said in (({"LAKE_REMOTE": "sc://a:1/;token=t"}, "LAKE_REMOTE"), ({"LAKE_PROFILE": "cluster"}, "cluster")):
+        status, _ = warm_engine.lake(*root, "engine", "status", environ=used, expect=3)
+        assert (status["answers"], status["fits"]) == (True, False) and said in status["detail"]
 
 
 def test_only_who_knows_the_token_is_answered(warm_engine: WarmEngine) -> None:

@@ -14,9 +14,11 @@ import psutil
 import pytest
 
 from lake.cluster.code import code_files, code_hash
+from lake.engine import warm
+from lake.engine.attach import why_not
 from lake.engine.code import snapshot
 from lake.engine.record import Made, Record, keys_digest, misfit, read_record, record_path, remove_record, write_record
-from lake.errors import PolicyRefused, SettingsError
+from lake.errors import PolicyRefused, SettingsError, UsageError
 from lake.remote import require_safe_server
 from lake.session import COMMITS
 from lake.settings import Settings, load_settings
@@ -121,6 +123,21 @@ def test_a_server_must_have_the_lakes_log_stores() -> None:
             require_safe_server(server({k: v for k, v in COMMITS.items() if k != key}), "sc://there")
     with pytest.raises(PolicyRefused, match="performance"):
         require_safe_server(server({**COMMITS, "fs.s3a.performance.flags": "create"}), "sc://there")
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"LAKE_REMOTE": "sc://a:1/;token=t"}, "LAKE_REMOTE names another"),
+        ({"LAKE_PROFILE": "cluster"}, "the profile's master is a cluster"),
+    ],
+)
+def test_no_engine_is_started_that_no_verb_would_use(tmp_path: Path, environ: dict[str, str], said: str) -> None:
+    settings = settings_of(tmp_path, **environ)
+    assert said in (why_not(settings, Record(1, 0.0, 4711, "token", MADE)) or "")
+    with pytest.raises(UsageError, match=said):
+        warm.start(settings)
+    assert not record_path(settings).parent.exists()
 
 
 def test_remote_is_an_address_and_of_the_environment_alone(tmp_path: Path) -> None:
