@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lake.errors import PolicyRefused
+from lake.errors import PolicyRefused, SettingsError
 from lake.session import unsafe_commits
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 MODE = "SPARK_CONNECT_MODE_ENABLED"
 """Has pyspark's functions build columns for a server and not for a JVM of this process."""
 ANSWER_S = 10.0
+PLACE = re.compile(r"sc://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d+)?(?=/|$)")
+UNREADABLE = "LAKE_REMOTE cannot be read: write sc://host:port/;token=…, with %-escapes in the token"
+"""Shows nothing of the text: where it is no address, a token may stand anywhere in it."""
 
 
 @contextmanager
@@ -71,15 +75,31 @@ def _set_patience(session: Any) -> None:
     session.client.set_retry_policies([DefaultPolicy(max_retries=5, max_backoff=2000)])
 
 
+def place(url: str) -> str:
+    """A server's address without its token. Raises ``SettingsError`` where it is no address."""
+    found = PLACE.match(url)
+    if found is None:
+        raise SettingsError(UNREADABLE)
+    return found[0]
+
+
 def version_of(url: str, timeout_s: float = ANSWER_S) -> str | None:
-    """The Spark version of a server; None when it does not answer in time, or not to this token."""
+    """The Spark version of a server; None when it does not answer in time, or not to this token.
+
+    Raises:
+        SettingsError: the address cannot be read. What pyspark says of it has the token in it, and goes no further.
+    """
     import grpc  # type: ignore[import-untyped]
     from pyspark.sql.connect.client.core import DefaultChannelBuilder
     from pyspark.sql.connect.proto import base_pb2, base_pb2_grpc
 
     user = base_pb2.UserContext(user_id="lake")
     mine = str(uuid.uuid4())
-    with DefaultChannelBuilder(url).toChannel() as channel:
+    try:
+        builder = DefaultChannelBuilder(url)
+    except ValueError:
+        raise SettingsError(UNREADABLE) from None
+    with builder.toChannel() as channel:
         server = base_pb2_grpc.SparkConnectServiceStub(channel)  # type: ignore[no-untyped-call]
         asked = base_pb2.AnalyzePlanRequest(session_id=mine, user_context=user, client_type="lake")
         asked.spark_version.SetInParent()

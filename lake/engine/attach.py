@@ -11,7 +11,7 @@ from lake.cluster.code import code_zip
 from lake.cluster.resources import manager_of
 from lake.engine.record import Record, made_of, misfit, read_record
 from lake.errors import LakeError
-from lake.remote import connect, require_safe_server, version_of
+from lake.remote import connect, place, require_safe_server, version_of
 from lake.session import build_session, spark_conf, was_submitted
 from lake.settings import Settings
 from lake.store.objects import open_store
@@ -36,7 +36,8 @@ def session_for(
 
     Raises:
         PolicyRefused: the settings, the server or the store would let two writers win one commit.
-        LakeError: the server of ``LAKE_REMOTE`` does not answer.
+        SettingsError: ``LAKE_REMOTE`` is no address.
+        LakeError: the server there does not answer.
     """
     if settings.remote:
         name = place(settings.remote)
@@ -95,8 +96,3 @@ def why_not(settings: Settings, record: Record) -> str | None:
 def url(record: Record) -> str:
     """Where an engine listens, with its token. By name: only then does pyspark send a token without TLS."""
     return f"sc://localhost:{record.port}/;token={record.token}"
-
-
-def place(at: str) -> str:
-    """A server's address without its token."""
-    return at.split("/;")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -202,6 +203,23 @@ def test_a_server_elsewhere_is_used_with_the_code_of_the_verb(tmp_path: Path, re
         wrong = {**NO_JAVA, "LAKE_REMOTE": at[:-1] + "?"}
         _, said = here.lake(*root, "sql", "SELECT 1", "--engine", "spark", environ=wrong, expect=1)
         assert "does not answer" in said and OthersServer.TOKEN[:-1] not in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["sc://localhost:1/;token={}==", "sc://localhost:1/;token=a/{}", "sc://localhost:1;token={}", "sc://h;token={}"],
+)
+def test_an_address_that_cannot_be_read_is_not_shown(tmp_path: Path, recordings: Path, address: str) -> None:
+    """What pyspark says of one has the token in it, or the token is taken for a part of the host."""
+    here = WarmEngine(tmp_path / "here")
+    root = ("--root", str(tmp_path / "lake"))
+    here.lake(*root, "init")
+    wrong = {"LAKE_REMOTE": address.format(SECRET)}
+    document, said = here.lake(*root, "ingest", str(recordings), "--debug", environ=wrong, expect=2)
+    rows = here.lake(*root, "sql", "SELECT * FROM runs")[0]["rows"]
+    assert document["error"].startswith("LAKE_REMOTE cannot be read: write sc://host:port/;token=…, ")
+    assert document["error"] in {row["message"] for row in rows}
+    assert SECRET not in said + json.dumps([document, rows])
 
 
 def test_a_server_without_the_lakes_log_store_is_refused_by_name(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lake.engine.attach import why_not
 from lake.engine.code import snapshot
 from lake.engine.record import Made, Record, keys_digest, misfit, read_record, record_path, remove_record, write_record
 from lake.errors import PolicyRefused, SettingsError, UsageError
-from lake.remote import require_safe_server
+from lake.remote import place, require_safe_server
 from lake.session import COMMITS
 from lake.settings import Settings, load_settings
 
@@ -146,3 +146,11 @@ def test_remote_is_an_address_and_of_the_environment_alone(tmp_path: Path) -> No
     with pytest.raises(SettingsError, match="LAKE_REMOTE") as refused:
         settings_of(tmp_path, LAKE_REMOTE="spark://a:1/;token=t")
     assert "token=t" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["sc://a", "sc://a-b.c:1", "sc://[::1]:1", "sc://127.0.0.1:1"])
+def test_a_place_is_told_without_its_token(address: str) -> None:
+    assert {place(address + rest) for rest in ("", "/", "/;use_ssl=true;token=t", "/;token=a/b", "/?t")} == {address}
+    for rest in (";token=t", "?token=t", "#t", " token=t", "@t"):
+        with pytest.raises(SettingsError, match="LAKE_REMOTE cannot be read: write sc://host:port/;token=…, "):
+            place(address + rest)
