@@ -1,4 +1,7 @@
-"""The record of the warm engine: a file of the user's cache that says where it runs and what it was started with."""
+"""The record of the warm engine: a file of the user's cache that says where it runs and what it was started with.
+
+Each machine has a folder of its own there: one home may be that of many.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,10 @@ import hashlib
 import hmac
 import json
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import psutil
 
 from lake.cluster.code import code_files, short_hash
 from lake.settings import Settings
@@ -43,30 +45,43 @@ class Record:
     """One running engine."""
 
     pid: int
+    began: str | None
+    """``began_of`` the process: another one may get the same number later."""
     created: float
-    """When the process began, as the kernel says: another process may get the same number later."""
+    """When it began by the clock of that moment, in seconds since 1970: told, never compared."""
     port: int
     token: str
     made: Made
 
     def alive(self) -> bool:
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
+        began = began_of(self.pid)
+        return began is not None and began == self.began
+
+
+def began_of(pid: int) -> str | None:
+    """When a process began: which start of the machine, and ticks since then, which no change of a clock touches.
+
+    None where it runs no more.
+    """
+    try:
+        # proc(5): what follows the name, which may hold anything, is the state, and 19 fields later the start.
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return None if state == "Z" else f"{boot} {fields[18]}"
 
 
 def engine_folder(settings: Settings) -> Path:
-    """Where record, log and code of the engine lie; for the user alone."""
-    folder = settings.cache_dir / "engine"
+    """Where record, log and code of this machine's engine lie; for the user alone."""
+    folder = record_path(settings).parent
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     return folder
 
 
 def record_path(settings: Settings) -> Path:
-    return settings.cache_dir / "engine" / "engine.json"
+    return settings.cache_dir / "engine" / socket.gethostname() / "engine.json"
 
 
 def read_record(settings: Settings) -> Record | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from lake.engine.code import snapshot
-from lake.engine.record import Record, engine_folder, made_of, remove_record, write_record
+from lake.engine.record import Record, began_of, engine_folder, made_of, remove_record, write_record
 from lake.errors import LakeError
 from lake.one_thread import ONE_THREAD
 from lake.remote import connect
@@ -61,7 +61,7 @@ def serve(settings: Settings, token: str, ended: threading.Event) -> None:
         port, _ = served(spark)
         warm(f"sc://localhost:{port}/;token={token}")
         me = os.getpid()
-        write_record(settings, Record(me, psutil.Process(me).create_time(), port, token, made))
+        write_record(settings, Record(me, began_of(me), psutil.Process(me).create_time(), port, token, made))
         _wait(spark, ended, float(os.environ.get("LAKE_ENGINE_IDLE_S", IDLE_S)))
     finally:
         with contextlib.suppress(Exception):  # its JVM may be gone

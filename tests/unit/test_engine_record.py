@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,14 +11,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pytest
 
 from lake.cluster.code import code_files, code_hash
 from lake.engine import warm
 from lake.engine.attach import why_not
 from lake.engine.code import snapshot
-from lake.engine.record import Made, Record, keys_digest, misfit, read_record, record_path, remove_record, write_record
+from lake.engine.record import (
+    Made,
+    Record,
+    began_of,
+    engine_folder,
+    keys_digest,
+    misfit,
+    read_record,
+    record_path,
+    remove_record,
+    write_record,
+)
 from lake.errors import PolicyRefused, SettingsError, UsageError
 from lake.remote import place, require_safe_server
 from lake.session import COMMITS
@@ -71,26 +82,54 @@ def test_keys_are_told_apart_and_not_told(tmp_path: Path) -> None:
 
 def test_a_record_is_for_the_user_and_lives_as_long_as_its_process(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
-    record_path(settings).parent.mkdir()
+    engine_folder(settings)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        record = Record(process.pid, psutil.Process(process.pid).create_time(), 4711, "token", MADE)
+        record = Record(process.pid, began_of(process.pid), 0.0, 4711, "token", MADE)
         write_record(settings, record)
         assert record_path(settings).stat().st_mode & 0o777 == 0o600
         assert read_record(settings) == record
         remove_record(settings, process.pid + 1)
         assert read_record(settings) == record, "another's record is nobody else's to remove"
-        # The number of an ended process goes to another one.
-        write_record(settings, replace(record, created=record.created - 60))
-        assert read_record(settings) is None and not record_path(settings).exists()
+        # The number of an ended process goes to another one, or to one of the machine's next start.
+        boot, ticks = str(record.began).split()
+        for other in (f"{boot} {int(ticks) - 1}", f"{boot[::-1]} {ticks}", None):
+            write_record(settings, replace(record, began=other))
+            assert read_record(settings) is None and not record_path(settings).exists()
         write_record(settings, record)
         process.kill()
-    assert read_record(settings) is None and not record_path(settings).exists()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert read_record(settings) is None and not record_path(settings).exists(), "a zombie answers nobody"
+        assert began_of(process.pid) is None
+    for began in (record.began, None):
+        write_record(settings, replace(record, began=began))
+        assert read_record(settings) is None and not record_path(settings).exists()
+
+
+def test_a_process_began_when_the_kernel_says_whatever_its_name() -> None:
+    code = "open('/proc/self/comm', 'w').write('a) Z 1 (b'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        began = str(began_of(process.pid))
+        process.kill()
+    assert began.split()[1].isdigit() and int(began.split()[1]) > int(str(began_of(os.getpid())).split()[1])
+
+
+def test_another_machine_with_the_same_home_leaves_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(tmp_path)
+    engine_folder(settings)
+    record = Record(os.getpid(), began_of(os.getpid()), 0.0, 4711, "token", MADE)
+    write_record(settings, record)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "another")
+        elsewhere.setattr("lake.engine.record.began_of", lambda pid: None)
+        assert read_record(settings) is None and warm.stop(settings) is None
+    assert read_record(settings) == record
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1, "made": {}}'])
 def test_a_torn_record_is_none(tmp_path: Path, text: str) -> None:
     settings = settings_of(tmp_path)
-    record_path(settings).parent.mkdir()
+    engine_folder(settings)
     record_path(settings).write_text(text)
     assert read_record(settings) is None and not record_path(settings).exists()
 
@@ -134,7 +173,7 @@ def test_a_server_must_have_the_lakes_log_stores() -> None:
 )
 def test_no_engine_is_started_that_no_verb_would_use(tmp_path: Path, environ: dict[str, str], said: str) -> None:
     settings = settings_of(tmp_path, **environ)
-    assert said in (why_not(settings, Record(1, 0.0, 4711, "token", MADE)) or "")
+    assert said in (why_not(settings, Record(1, None, 0.0, 4711, "token", MADE)) or "")
     with pytest.raises(UsageError, match=said):
         warm.start(settings)
     assert not record_path(settings).parent.exists()
