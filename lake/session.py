@@ -226,7 +226,7 @@ def spark_conf(settings: Settings, *, s3: bool) -> dict[str, str]:
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.databricks.delta.commit.idempotencyCheck.enabled": "true",
         "spark.databricks.delta.checkLatestSchemaOnRead": "false",
-        "spark.sql.warehouse.dir": str(settings.cache_dir / "warehouse"),
+        "spark.sql.warehouse.dir": str(settings.cache_dir.absolute() / "warehouse"),
         "spark.sql.catalogImplementation": "in-memory",
         "spark.pyspark.driver.python": sys.executable,
         "spark.pyspark.python": worker_python(settings, sys.executable),

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -35,16 +36,27 @@ LOOK_EVERY_S = 5.0
 
 
 def main() -> None:
-    settings = load_settings(sys.argv[1], sys.argv[2])
+    """What it fails by is a line of its log that begins with ``lake:``, also after a trace."""
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        serve(settings, os.environ[TOKEN], ended)
+        settings = load_settings(sys.argv[1], sys.argv[2])
+        try:
+            serve(settings, os.environ[TOKEN], ended)
+        finally:
+            remove_record(settings, os.getpid())
     except LakeError as error:
         sys.exit(f"lake: {error}")
-    finally:
-        remove_record(settings, os.getpid())
+    except Exception as error:
+        traceback.print_exc()
+        sys.exit(f"lake: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    """An error of any library in 300 characters: where Java raised it, what Java said and not what was called."""
+    lines = [line for line in str(error).splitlines() if not line.startswith("An error occurred while calling ")]
+    return f"{type(error).__name__}: {(lines or [''])[0].removeprefix(': ')}"[:300]
 
 
 def serve(settings: Settings, token: str, ended: threading.Event) -> None:

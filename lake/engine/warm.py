@@ -103,11 +103,11 @@ def _launch(settings: Settings) -> None:
     command = [sys.executable, "-P", "-m", "lake.engine.server", settings.root, settings.profile]
     # Keys and token go by the environment, which only the user can read; an engine belongs to no terminal.
     environment = {**os.environ, TOKEN: secrets.token_hex(32), "LAKE_CONF": str(settings.conf_dir)}
+    environment["LAKE_CACHE"] = str(settings.cache_dir.absolute())
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(SOURCES), os.environ.get("PYTHONPATH"))))
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as said:
         process = subprocess.Popen(  # noqa: S603
             command,
-            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=said,
@@ -118,7 +118,7 @@ def _launch(settings: Settings) -> None:
     try:
         while (record := read_record(settings)) is None or record.pid != process.pid:
             if process.poll() is not None:
-                raise LakeError(f"the engine did not start: {_last_line(log)}")
+                raise LakeError(f"the engine did not start: {_why(log)} (its log is {log})")
             if time.monotonic() > deadline:
                 raise LakeError(f"the engine did not start within {START_S:g} s: see {log}")
             time.sleep(0.1)
@@ -127,9 +127,11 @@ def _launch(settings: Settings) -> None:
         raise
 
 
-def _last_line(log: Path) -> str:
+def _why(log: Path) -> str:
+    """The last line of a log that the lake wrote, else its last: the JVM may say something after it."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("lake: ")[:500] if lines else "it said nothing"
+    ours = [line for line in lines if line.startswith("lake: ")] or lines
+    return ours[-1].removeprefix("lake: ")[:500] if ours else "it said nothing"
 
 
 def _end(record: Record) -> None:

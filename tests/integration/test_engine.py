@@ -171,6 +171,39 @@ def test_from_its_start_to_its_death(tmp_path: Path) -> None:
     assert engine.lake("engine", "stop")[0] == {"stopped": False, "pid": None}
 
 
+def test_it_runs_where_it_is_started(tmp_path: Path) -> None:
+    """So that relative settings mean the same to it as to a verb; and it leaves nothing there."""
+    engine = WarmEngine(tmp_path)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "conf" / "lake.yaml").write_text("s3: {credentials_file: keys}\n")
+    (tmp_path / "keys").write_text(f"AWS_ACCESS_KEY_ID=somebody\nAWS_SECRET_ACCESS_KEY={SECRET}\n")
+    relative = {"LAKE_CACHE": "cache"}
+    before = {path.name for path in tmp_path.iterdir()}
+    started, _ = engine.lake("engine", "start", cwd=tmp_path, environ=relative)
+    try:
+        assert started["fits"]
+        engine.lake("init", cwd=tmp_path, environ=relative)
+        for cache in (relative, {}):
+            query = ("sql", "SELECT count(*) AS n FROM assets", "--engine", "spark")
+            answer, _ = engine.lake(*query, cwd=tmp_path, environ={**NO_JAVA, **cache})
+            assert answer["rows"] == [{"n": 0}]
+    finally:
+        engine.lake("engine", "stop")
+    assert {path.name for path in tmp_path.iterdir()} == {*before, "lake-data"}
+
+
+def test_why_it_did_not_start_is_one_line_and_where_to_read_on(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "conf" / "profiles" / "local.yaml").write_text("spark: {master: 'local[none]'}\n")
+    engine = WarmEngine(tmp_path, {"LAKE_CONF": str(tmp_path / "conf")})
+    log = record_path(engine.settings).with_name("engine.log")
+    failed, said = engine.lake("engine", "start", expect=1)
+    assert "Could not parse Master URL" in failed["error"] and failed["error"].endswith(f"(its log is {log})")
+    assert said == f"lake: {failed['error']}\n" and "Traceback" in log.read_text()
+    failed, _ = engine.lake("engine", "start", environ=NO_JAVA, expect=1)
+    assert "JAVA_GATEWAY_EXITED" in failed["error"]
+
+
 def test_one_that_nobody_uses_ends(tmp_path: Path) -> None:
     engine = WarmEngine(tmp_path / "idle", {"LAKE_ENGINE_IDLE_S": "1"})
     started, _ = engine.lake("engine", "start")

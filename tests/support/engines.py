@@ -52,13 +52,18 @@ class WarmEngine:
         return url(self.record)
 
     def lake(
-        self, *arguments: str, code: Path = ROOT, expect: int = 0, environ: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        code: Path = ROOT,
+        cwd: Path = ROOT,
+        expect: int = 0,
+        environ: Mapping[str, str] | None = None,
     ) -> tuple[dict[str, Any], str]:
         """Run a verb with ``--json`` beside this engine: its document and what it said on stderr."""
         done = subprocess.run(
             [sys.executable, "-P", "-m", "jobs.cli", *arguments, "--json"],
             env={**os.environ, **self.variables, **(environ or {}), "PYTHONPATH": str(code)},
-            cwd=ROOT,
+            cwd=cwd,
             capture_output=True,
             text=True,
             timeout=300,
