@@ -11,10 +11,12 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lake.cluster.code import code_files, short_hash
+from lake.errors import LakeError
 from lake.settings import Settings
 
 NOT_COMPARED = (
@@ -73,10 +75,14 @@ def began_of(pid: int) -> str | None:
 
 
 def engine_folder(settings: Settings) -> Path:
-    """Where record, log and code of this machine's engine lie; for the user alone."""
+    """Where record, log and code of this machine's engine lie; for the user alone. ``LakeError`` where it cannot."""
     folder = record_path(settings).parent
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError as error:
+        what = f"{folder} cannot be written ({error.strerror})"
+        raise LakeError(f"{what}: set LAKE_CACHE to a folder that can") from error
     return folder
 
 
@@ -85,19 +91,19 @@ def record_path(settings: Settings) -> Path:
 
 
 def read_record(settings: Settings) -> Record | None:
-    """The running engine; None when there is none, and the record of a dead one is removed."""
+    """The running engine; None when there is none or its record cannot be read. That of a dead one is removed."""
     path = record_path(settings)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         record = Record(**{**found, "made": Made(**found["made"])})
-    except FileNotFoundError:
+    except OSError:
         return None
-    except (OSError, ValueError, TypeError, KeyError):
-        path.unlink(missing_ok=True)
-        return None
-    if record.alive():
+    except (ValueError, TypeError, KeyError):
+        record = None
+    if record is not None and record.alive():
         return record
-    path.unlink(missing_ok=True)
+    with suppress(OSError):  # a home that cannot be written stops no verb
+        path.unlink()
     return None
 
 
@@ -115,7 +121,8 @@ def remove_record(settings: Settings, pid: int) -> None:
     """Remove the record of one process, and of no other."""
     record = read_record(settings)
     if record is not None and record.pid == pid:
-        record_path(settings).unlink(missing_ok=True)
+        with suppress(OSError):
+            record_path(settings).unlink()
 
 
 def made_of(settings: Settings, conf: Mapping[str, str], python: str, token: str) -> Made:

@@ -87,8 +87,16 @@ def folder(cache: Path) -> Path:
 
 
 def fetch(cache: Path, s3: bool) -> int:
-    """Fetch what is missing of a set, verify it, and return how many were fetched."""
-    return fetch_jars(folder(cache), wanted(s3))
+    """Fetch what is missing of a set, verify it, and return how many were fetched.
+
+    Raises:
+        LakeError: a JAR cannot be had or kept, or is not the one that the lock names.
+    """
+    try:
+        return fetch_jars(folder(cache), wanted(s3))
+    except OSError as error:
+        what = f"{folder(cache)} cannot be written ({error.strerror})"
+        raise LakeError(f"{what}: set LAKE_CACHE to a folder that can") from error
 
 
 def fetch_jars(target: Path, jars: Sequence[Jar]) -> int:

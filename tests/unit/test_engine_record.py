@@ -29,7 +29,7 @@ from lake.engine.record import (
     remove_record,
     write_record,
 )
-from lake.errors import PolicyRefused, SettingsError, UsageError
+from lake.errors import LakeError, PolicyRefused, SettingsError, UsageError
 from lake.remote import place, require_safe_server
 from lake.session import COMMITS
 from lake.settings import Settings, load_settings
@@ -124,6 +124,26 @@ def test_another_machine_with_the_same_home_leaves_the_record(tmp_path: Path, mo
         elsewhere.setattr("lake.engine.record.began_of", lambda pid: None)
         assert read_record(settings) is None and warm.stop(settings) is None
     assert read_record(settings) == record
+
+
+def test_a_cache_that_cannot_be_written_stops_no_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is by; what cannot go on says what to set."""
+    settings = settings_of(tmp_path)
+    engine_folder(settings)
+    write_record(settings, Record(os.getpid(), None, 0.0, 4711, "token", MADE))
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as read_only:
+        read_only.setattr(Path, "unlink", refuse)
+        assert read_record(settings) is None and record_path(settings).exists()
+    (tmp_path / "file").touch()
+    settings = settings_of(tmp_path / "file")
+    assert read_record(settings) is None
+    for verb in (warm.start, warm.stop):
+        with pytest.raises(LakeError, match=r"cannot be written \(Not a directory\): set LAKE_CACHE to"):
+            verb(settings)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1, "made": {}}'])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,18 @@ def test_a_missing_jar_is_one_line_that_says_what_to_run(tmp_path: Path, s3: boo
         jars(tmp_path, s3)
     assert "\n" not in str(raised.value)
     assert str(folder(tmp_path)) in str(raised.value)
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "lake.jvm.resolve"],
+        env={**os.environ, "LAKE_CACHE": str(tmp_path / "file")},
+        capture_output=True,
+        text=True,
+    )
+    told = f"lake: {tmp_path}/file/jars cannot be written (Not a directory): set LAKE_CACHE to a folder that can\n"
+    assert (done.returncode, done.stderr) == (1, told)
 
 
 def test_hashes_of_the_lock_are_those_of_the_files() -> None:
