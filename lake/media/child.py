@@ -19,6 +19,7 @@ from lake.errors import RecordError
 from lake.media.child_process import HEADER, REQUEST_HEADER
 from lake.media.guard import deny_network_and_programs, die_with_parent, limit_process
 from lake.media.limits import NO_RESULT, Limits
+from lake.media.reply import ByAnalysis, line, packed, text
 from lake.model import Media, Sniffed, Technical
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _probe(args: dict[str, Any]) -> dict[str, Any]:
     return probe(sniffed, args["data"], args["path"], args["size_bytes"], Limits(**args["limits"])).to_plain()
 
 
-def _analyze(args: dict[str, Any]) -> dict[str, Any]:
+def _analyze(args: dict[str, Any]) -> ByAnalysis:
     """Several analyses of one recording, which is decoded once; each has rows or a failure of its own."""
     threads = min(args.get("threads", 1), os.cpu_count() or 1)
     facts = (args["sha256"], args["content_type"], args["media_kind"], args["data"], args["path"])
@@ -45,12 +46,12 @@ def _analyze(args: dict[str, Any]) -> dict[str, Any]:
     modules = args.get("modules") or {}
     jobs = {name: functools.partial(_one, name, params, modules.get(name)) for name, params in args["analyses"].items()}
     if len(jobs) == 1 and threads == 1:
-        return {name: job(media) for name, job in jobs.items()}
+        return ByAnalysis({name: job(media) for name, job in jobs.items()})
     from lake.media.one_pass import together
 
     limits_s: Mapping[str, float] = args.get("limits_s") or {}
     found = together(media, jobs, limits_s)
-    return {name: found[name] if name in found else _late(limits_s[name]) for name in jobs}
+    return ByAnalysis({name: found[name] if name in found else _late(limits_s[name]) for name in jobs})
 
 
 def _late(limit_s: float) -> dict[str, Any]:
@@ -61,11 +62,11 @@ def _one(name: str, params: Mapping[str, Any], module: dict[str, str] | None, me
     try:
         return {"rows": list(_analysis(name, module).run(media, params))}
     except RecordError as error:
-        return {"error_class": type(error).__name__, "message": str(error)}
+        return {"error_class": type(error).__name__, "message": text(error)}
     except MemoryError:
         return {"error_class": "LimitExceeded", "message": f"{name} needs more memory than one recording may use"}
     except Exception as error:
-        return {"error_class": type(error).__name__, "message": _line(error)}
+        return {"error_class": type(error).__name__, "message": line(error)}
 
 
 def _analysis(name: str, module: dict[str, str] | None) -> Analysis:
@@ -104,11 +105,11 @@ def answer(functions: Mapping[str, str | Function], request: dict[str, Any]) -> 
             function = getattr(importlib.import_module(module), name)
         reply: dict[str, Any] = {"value": function(request["args"])}
     except RecordError as error:
-        reply = {"error_class": type(error).__name__, "message": str(error)}
+        reply = {"error_class": type(error).__name__, "message": text(error)}
     except MemoryError:
         reply = {"error_class": "LimitExceeded", "message": "needs more memory than one recording may use"}
     except Exception as error:
-        reply = {"error_class": type(error).__name__, "message": _line(error)}
+        reply = {"error_class": type(error).__name__, "message": line(error)}
     reply["seconds"] = time.perf_counter() - started
     # Not imported for those who have no models: it knows what loads them.
     if models := sys.modules.get("lake.models.loaded"):
@@ -116,10 +117,6 @@ def answer(functions: Mapping[str, str | Function], request: dict[str, Any]) -> 
     if (one_pass := sys.modules.get("lake.media.one_pass")) and one_pass.lingers():
         reply["spent"] = True
     return reply
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, functions: Mapping[str, str | Function]) -> None:
@@ -134,7 +131,7 @@ def serve(requests: BinaryIO, replies: BinaryIO, functions: Mapping[str, str | F
 
 
 def _reply(replies: BinaryIO, document: dict[str, Any]) -> None:
-    frame = msgpack.packb(document)
+    frame = packed(document)
     replies.write(HEADER.pack(len(frame)) + frame)
     replies.flush()
 

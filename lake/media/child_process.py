@@ -174,7 +174,7 @@ def _answered(data: bytes) -> dict[str, Any]:
     """What a child said, which is not trusted: what a decoder wrote over its memory may be in it."""
     try:
         answer = msgpack.unpackb(data, strict_map_key=False)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise Garbled from error
     if not isinstance(answer, dict):
         raise Garbled

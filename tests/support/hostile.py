@@ -49,6 +49,10 @@ def fail(args: dict[str, Any]) -> None:
     raise ValueError("two\nlines")
 
 
+def give_object(args: dict[str, Any]) -> object:
+    return object()
+
+
 def call_home(args: dict[str, Any]) -> None:
     socket.create_connection(("127.0.0.1", 9), timeout=1)
 
@@ -64,5 +68,6 @@ def babble(args: dict[str, Any]) -> None:
 
 
 FUNCTIONS = {
-    f.__name__: f for f in (echo, leave, crash, hang, spin, eat, fill, flood, fail, call_home, run_program, babble)
+    f.__name__: f
+    for f in (echo, leave, crash, hang, spin, eat, fill, flood, fail, give_object, call_home, run_program, babble)
 }

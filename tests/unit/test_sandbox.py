@@ -45,6 +45,7 @@ def test_outcomes_come_in_the_order_of_the_calls(sandbox: Sandbox) -> None:
         ("eat", {}, "LimitExceeded", "memory"),
         ("flood", {"bytes": 2 * 1024 * 1024}, "LimitExceeded", "result of"),
         ("fail", {}, "ValueError", "two lines"),
+        ("give_object", {}, "TypeError", "cannot be sent: a builtins.object is no plain value"),
     ],
 )
 def test_a_hostile_call_costs_itself_only(
@@ -60,7 +61,7 @@ def test_a_hostile_call_costs_itself_only(
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"\xc1", b"\x91" * 5000, msgpack.packb(7)]
+    [b"", b"\xc1", b"\x91" * 5000, b"\x81\x90\x01", msgpack.packb(7)]
     + [msgpack.packb({"value": 1, **wrong}) for wrong in ({}, {"seconds": "x"}, {"seconds": float("nan")})]
     + [msgpack.packb({"seconds": 0.1, **wrong}) for wrong in ({"model_loads": 2**60}, {"error_class": 1})],
 )
@@ -142,27 +143,72 @@ AGAIN = Analysis("again", "1", ("audio",), (), FIELDS, size)
 """
 
 
+def analyze(source: str, number: int, *names: str) -> Call:
+    """Analyses of a user's file on so many bytes."""
+    args = {
+        "analyses": {name: {} for name in names},
+        "modules": dict.fromkeys(names, UserModule("own.py", source).to_plain()),
+        "limits_s": {name: 1.0 if name == "endless" else 500.0 for name in names},
+        "sha256": "0" * 64,
+        "content_type": "audio/x-wav",
+        "media_kind": "audio",
+        "data": bytes(number),
+        "path": None,
+    }
+    return Call(str(number), "analyze", args, time_limit_s=501.0)
+
+
 def test_of_several_analyses_of_a_recording_the_endless_one_alone_fails_and_its_child_ends() -> None:
-    module = UserModule("own.py", OWN).to_plain()
-
-    def analyze(number: int, *names: str) -> Call:
-        args = {
-            "analyses": {name: {} for name in names},
-            "modules": dict.fromkeys(names, module),
-            "limits_s": {"endless": 1.0, "size": 500.0, "again": 500.0},
-            "sha256": "0" * 64,
-            "content_type": "audio/x-wav",
-            "media_kind": "audio",
-            "data": bytes(number),
-            "path": None,
-        }
-        return Call(str(number), "analyze", args, time_limit_s=501.0)
-
     with Sandbox(LIMITS) as sandbox:
-        calls = [analyze(1, "size", "again"), analyze(2, "endless", "size"), analyze(3, "size")]
+        calls = [analyze(OWN, 1, "size", "again"), analyze(OWN, 2, "endless", "size"), analyze(OWN, 3, "size")]
         first, second, third = sandbox.map(calls)
         assert sandbox.children_started == 2
     assert first.value == {"size": {"rows": [{"size": 1}]}, "again": {"rows": [{"size": 1}]}}
     assert third.value == {"size": {"rows": [{"size": 3}]}}
     assert second.value["size"] == {"rows": [{"size": 2}]}
     assert second.value["endless"] == {"error_class": "LimitExceeded", "message": "no result within 1 s: given up"}
+
+
+GIVING = """
+import datetime
+import numpy as np
+import pyarrow as pa
+from lake.analysis.base import Analysis
+
+FIELDS = pa.schema([("value", pa.int64())])
+
+def giving(name, value):
+    return Analysis(name, "1", ("audio",), (), FIELDS, lambda media, params: [{"value": value}])
+
+def failing(media, params):
+    raise ValueError("no file \\udcff")
+
+PLAIN = giving("plain", 1)
+NUMBERS = giving("numbers", [np.float32(0.5), np.int64(7), np.bool_(True)])
+DAY = giving("day", datetime.datetime(2026, 1, 1))
+ARRAY = giving("array", np.zeros(2))
+LARGE = giving("large", 2**70)
+BROKEN = giving("broken", "\\udcff")
+FAILS = Analysis("fails", "1", ("audio",), (), FIELDS, failing)
+"""
+
+
+def test_of_several_analyses_of_a_recording_those_alone_fail_whose_rows_cannot_be_sent() -> None:
+    names = ("plain", "numbers", "day", "array", "large", "broken", "fails")
+    with Sandbox(LIMITS) as sandbox:
+        (outcome,) = sandbox.map([analyze(GIVING, 1, *names)])
+        alone = list(sandbox.map(analyze(GIVING, number, name) for number, name in enumerate(names)))
+        assert sandbox.children_started == 1
+    value = outcome.value
+    assert [one.value for one in alone] == [{name: value[name]} for name in names]
+    assert value.pop("plain") == {"rows": [{"value": 1}]}
+    assert value.pop("numbers") == {"rows": [{"value": [0.5, 7, True]}]}
+    no_plain = "is no plain value (number, text, bytes, list)"
+    assert {name: found["message"] for name, found in value.items()} == {
+        "day": f"TypeError: its result cannot be sent: a datetime.datetime {no_plain}",
+        "array": f"TypeError: its result cannot be sent: a numpy.ndarray {no_plain}",
+        "large": "OverflowError: its result cannot be sent: an int of more than 64 bits",
+        "broken": "UnicodeEncodeError: its result cannot be sent: 'utf-8' codec can't encode character '\\udcff' in"
+        " position 0: surrogates not allowed",
+        "fails": "ValueError: no file \\udcff",
+    }
