@@ -121,7 +121,6 @@ def answer(functions: Mapping[str, str | Function], request: dict[str, Any]) -> 
 
 def serve(requests: BinaryIO, replies: BinaryIO, functions: Mapping[str, str | Function]) -> None:
     """Answer calls until the pipe closes."""
-    _reply(replies, {"ready": True})
     while header := requests.read(REQUEST_HEADER.size):
         length, data_length = REQUEST_HEADER.unpack(header)
         request = msgpack.unpackb(requests.read(length), strict_map_key=False)
@@ -145,6 +144,8 @@ def main() -> None:
     offered = getattr(importlib.import_module(module), name)
     limit_process(int(memory_bytes))
     deny_network_and_programs()
+    _reply(replies, {"ready": True})
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # who started it reads no more of that
     serve(requests, replies, offered)
 
 

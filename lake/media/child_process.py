@@ -28,6 +28,8 @@ REQUEST_HEADER = struct.Struct("<QQ")
 PIPE_BYTES = 1024 * 1024
 """A pipe holds 64 KiB by default: both sides would wake each other several times a recording."""
 READ_BYTES = 256 * 1024
+SAID_BYTES = 4096
+"""So much of the end of what a child that does not start has said is looked at."""
 START_LIMIT_S = 120.0
 """A child that has not said that it is ready by then is broken: a busy machine imports slowly."""
 ENVIRON = {**ONE_THREAD, "OPENCV_FOR_THREADS_NUM": "1", "HF_HUB_OFFLINE": "1"}
@@ -50,6 +52,10 @@ class TooLarge(Exception):
     """Its answer has so many bytes, more than it may have."""
 
 
+class NotStarted(Exception):
+    """It did not come as far as taking calls; says how it ended."""
+
+
 class ChildProcess:
     """One child process and its two pipes."""
 
@@ -63,12 +69,13 @@ class ChildProcess:
         path = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         environment = {**os.environ, **path, **ENVIRON, **decoding_environ()}
         command = [sys.executable, "-P", "-m", "lake.media.child", str(to_child), str(from_child)]
+        self._said = os.memfd_create("said")  # by a child that starts: one that works says nothing
         self._process = subprocess.Popen(  # noqa: S603
             [*command, functions, str(limits.memory_bytes)],
             pass_fds=(to_child, from_child),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
             env=environment,
         )
         os.close(to_child)
@@ -89,16 +96,33 @@ class ChildProcess:
             self._unsent.append(memoryview(data))
         self._push()
 
+    def await_start(self) -> None:
+        """Wait until it takes calls, the first time it is asked: its imports are no recording's time.
+
+        Raises:
+            NotStarted: it never will; the process is to be ended.
+        """
+        if self._ready:
+            return
+        try:
+            self._frame(time.monotonic() + START_LIMIT_S, 1024)
+        except Late:
+            raise NotStarted(f"not ready within {START_LIMIT_S:g} s{self._last_words()}") from None
+        except (Died, TooLarge):
+            raise NotStarted(f"{self.death()}{self._last_words()}") from None
+        self._ready = True
+
+    def _last_words(self) -> str:
+        size_bytes = os.fstat(self._said).st_size
+        said = os.pread(self._said, SAID_BYTES, max(0, size_bytes - SAID_BYTES)).decode("utf-8", "replace").split("\n")
+        return next((f", {line.strip():.300}" for line in reversed(said) if line.strip()), "")
+
     def receive(self, limit_s: float, output_bytes: int, rest_s: float) -> tuple[dict[str, Any], int]:
         """The next answer and its bytes; nobody looks for it during the rest, if there is nothing else to do.
 
         Raises:
             Late, TooLarge, Died, Garbled: there is none; the process is to be ended.
         """
-        if not self._ready:
-            # The start (imports) is not the recording's time.
-            self._frame(time.monotonic() + START_LIMIT_S, 1024)
-            self._ready = True
         deadline = time.monotonic() + limit_s
         if not self._unread and not self._unsent:
             time.sleep(min(rest_s, limit_s))
@@ -160,8 +184,8 @@ class ChildProcess:
         self._process.kill()
         self._process.wait()
         self._unsent.clear()
-        os.close(self._out)
-        os.close(self._in)
+        for each in (self._out, self._in, self._said):
+            os.close(each)
 
 
 def _widen(pipe: int) -> None:

@@ -6,6 +6,7 @@ recordings that were waiting are sent again. The child answers in msgpack, never
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,13 +14,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from lake.media.child_process import ChildProcess, Died, Garbled, Late, TooLarge
+from lake.errors import LakeError
+from lake.media.child_process import ChildProcess, Died, Garbled, Late, NotStarted, TooLarge
 from lake.media.limits import NO_RESULT, Limits
 from lake.model import Failure
 
 IN_FLIGHT_CALLS = 32
 IN_FLIGHT_BYTES = 768 * 1024
 """What fits the pipe with its headers, so that a worker that has sent it all can rest."""
+STARTS = 2
+"""So often a child is started that does not come as far as taking calls."""
 REST_S = 0.05
 """The longest that a worker rests while its child has enough to do: each time it wakes it takes the child's core."""
 
@@ -78,7 +82,10 @@ class Sandbox:
     def map(self, calls: Iterable[Call]) -> Iterator[Outcome]:
         """Outcomes in the order of the calls. The next calls are drawn while the child works on the first.
 
-        A failure of a call is its outcome; what raises is a child that cannot be started.
+        A failure of a call is its outcome.
+
+        Raises:
+            LakeError: the child does not start, which is no recording's fault.
         """
         source = iter(calls)
         waiting: deque[Call] = deque()
@@ -92,7 +99,7 @@ class Sandbox:
                     break
                 waiting.append(call)
                 waiting_bytes += _size(call)
-                self._running(waiting).send(call.id, call.function, call.args)
+                self._send(waiting)
             if not waiting:
                 return
             outcome = self._answer(waiting)
@@ -112,14 +119,32 @@ class Sandbox:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _running(self, waiting: deque[Call]) -> ChildProcess:
-        """The child; a fresh one is sent what was waiting, less the last call, which the caller sends."""
-        if self._child is not None:
-            return self._child
+    def _send(self, waiting: deque[Call]) -> None:
+        """Send the last of those that are waiting; a fresh child is sent all of them."""
+        fresh = self._child is None
         child = self._started()
-        for call in list(waiting)[:-1]:
+        for call in waiting if fresh else (waiting[-1],):
             child.send(call.id, call.function, call.args)
-        return child
+
+    def _ready(self, waiting: deque[Call]) -> ChildProcess:
+        """The child, once it takes calls; it has been sent those that are waiting."""
+        tries = 0
+        while True:
+            if self._child is None:
+                self._send(waiting)
+            child = self._started()
+            try:
+                child.await_start()
+            except NotStarted as error:
+                self.close()
+                tries += 1
+                if tries == STARTS:
+                    raise LakeError(
+                        f"the decoding child does not start on {os.uname().nodename} ({error}): run `lake doctor`"
+                        f" there, and see that limits.memory_bytes ({self.limits.memory_bytes:,}) holds its imports"
+                    ) from error
+            else:
+                return child
 
     def _started(self) -> ChildProcess:
         if self._child is None:
@@ -129,10 +154,7 @@ class Sandbox:
 
     def _answer(self, waiting: deque[Call]) -> Outcome:
         call = waiting[0]
-        if self._child is None:
-            self._running(deque([*waiting, call]))
-        child = self._child
-        assert child is not None  # noqa: S101
+        child = self._ready(waiting)
         limit_s = call.time_limit_s or self.limits.time_s
         started = time.monotonic()
         try:

@@ -25,16 +25,20 @@ RECORDINGS = 600
 
 @contextmanager
 def struck(number: signal.Signals, memory_bytes: int) -> Iterator[list[int]]:
-    """Send a signal to the first decoding child with this limit that is about to decode; yields the pids it met."""
+    """Send a signal to the first decoding child with this limit that decodes; yields the pids it met."""
     met: list[int] = []
+    written: dict[int, int] = {}
     done = threading.Event()
 
     def watch() -> None:
         while not done.is_set() and not met:
             for child in psutil.Process().children(recursive=True):
                 try:
-                    # The limit is set last of all before the child asks for its first recording.
-                    if child.rlimit(resource.RLIMIT_AS)[0] == memory_bytes:
+                    # One that is still starting costs no recording: it is met once it says that it is ready, or more.
+                    if child.rlimit(resource.RLIMIT_AS)[0] != memory_bytes:
+                        continue
+                    writes = child.io_counters().write_count
+                    if writes > written.setdefault(child.pid, writes):
                         child.send_signal(number)
                         met.append(child.pid)
                         break

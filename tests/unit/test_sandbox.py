@@ -14,6 +14,8 @@ import psutil
 import pytest
 
 from lake.analysis.user_module import UserModule
+from lake.errors import LakeError
+from lake.media import child_process
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Sandbox
 
@@ -121,6 +123,41 @@ def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(
+    ("source", "memory_bytes", "said"),
+    [
+        ("raise ImportError('no codec here')", 2 * 1024**3, r"exit status 1, ImportError: no codec here\)"),
+        ("import os; os.abort()", 2 * 1024**3, r"signal 6\)"),
+        ("FUNCTIONS = {}", 1, r"limits\.memory_bytes \(1\)"),
+        ("import time; time.sleep(3600)", 2 * 1024**3, r"not ready within 1 s\)"),
+    ],
+    ids=["raises", "crashes", "has no memory", "hangs"],
+)
+def test_a_child_that_does_not_start_is_an_error_and_costs_no_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, memory_bytes: int, said: str
+) -> None:
+    (tmp_path / "never_starts.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    if "sleep" in source:
+        monkeypatch.setattr(child_process, "START_LIMIT_S", 1.0)
+    with Sandbox(Limits(memory_bytes=memory_bytes), functions="never_starts:FUNCTIONS") as sandbox:
+        with pytest.raises(LakeError, match=rf"^the decoding child does not start on {os.uname().nodename} .*{said}"):
+            list(sandbox.map([echo(1), echo(2)]))
+        assert sandbox.children_started == 2
+
+
+def test_a_child_that_starts_at_the_second_try_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "starts_later.py").write_text(
+        "import os, pathlib\nfrom tests.support.hostile import FUNCTIONS\n"
+        f"tried = pathlib.Path({str(tmp_path / 'tried')!r})\n"
+        "if not tried.exists():\n    tried.touch()\n    os._exit(1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with Sandbox(LIMITS, functions="starts_later:FUNCTIONS") as sandbox:
+        assert [o.value for o in sandbox.map([echo(1), echo(2)])] == [1, 2]
+        assert sandbox.children_started == 2
 
 
 OWN = """
