@@ -81,6 +81,8 @@ class ChildProcess:
         os.close(to_child)
         os.close(from_child)
         self._ready = False
+        self.unanswered = 0
+        """Calls that it was sent and has not answered."""
         self.model_loads = 0
         self._answers, self._both = select.poll(), select.poll()
         for each in (self._answers, self._both):
@@ -89,6 +91,7 @@ class ChildProcess:
 
     def send(self, call_id: str, function: str, args: Mapping[str, Any]) -> None:
         """Give it a call; what the pipe does not take now is written while answers are waited for."""
+        self.unanswered += 1
         data = args.get("data") or b""
         frame = msgpack.packb({"id": call_id, "function": function, "args": {**args, "data": None} if data else args})
         self._unsent.append(memoryview(REQUEST_HEADER.pack(len(frame), len(data)) + frame))
@@ -128,6 +131,7 @@ class ChildProcess:
             time.sleep(min(rest_s, limit_s))
         frame = self._frame(deadline, output_bytes)
         answer = _answered(frame)
+        self.unanswered -= 1
         self.model_loads = answer.get("model_loads", 0)
         return answer, len(frame)
 

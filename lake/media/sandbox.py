@@ -91,6 +91,8 @@ class Sandbox:
         waiting: deque[Call] = deque()
         waiting_bytes = 0
         exhausted = False
+        if self._child is not None and self._child.unanswered:
+            self.close()  # the map before was broken off: what the child says next is of its recordings
         while True:
             while not exhausted and len(waiting) < IN_FLIGHT_CALLS and waiting_bytes < IN_FLIGHT_BYTES:
                 call = next(source, None)

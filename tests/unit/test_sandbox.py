@@ -81,6 +81,18 @@ def test_several_hostile_calls_in_a_row(sandbox: Sandbox) -> None:
     assert sandbox.children_started == 5
 
 
+def test_who_comes_after_a_map_that_was_broken_off_gets_his_own_answers(sandbox: Sandbox) -> None:
+    def calls() -> Iterator[Call]:
+        yield from (echo(1), echo(2))
+        raise OSError("the store is away")
+
+    with pytest.raises(OSError, match="away"):
+        list(sandbox.map(calls()))
+    left = sandbox.map([echo(3), echo(4)])
+    assert next(left).value == 3
+    assert [o.value for o in sandbox.map([echo(5)])] == [5]
+
+
 @pytest.mark.parametrize("function", ["call_home", "run_program"])
 def test_the_child_reaches_no_network_and_starts_no_program(sandbox: Sandbox, function: str) -> None:
     (outcome,) = sandbox.map([Call("x", function, {})])
