@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lake.analysis.base import Analysis
 from lake.errors import ModelError, UsageError
-from lake.media.sandbox import Call, Sandbox
+from lake.media.sandbox import Call, Prelude, Sandbox
 from lake.models.base import Model
 from lake.models.cache import localized
 from lake.models.device import Device
@@ -97,13 +97,14 @@ def on_this_machine(
     """The analyses, those in ``names`` with the local files of their models as the parameter ``models``.
 
     Runs on the executor, once a task: files are brought to the cache and compared with their checksums once a process,
-    models are loaded once a child, outside the time that a recording is given.
+    models are loaded once a child, those of a child that replaces it too, outside the time that a recording is given.
 
     Raises:
         ModelError: a model does not get here or cannot be loaded. That is no recording's fault, so the job fails.
     """
     ready = dict(analyses)
     entries: list[dict[str, str]] = []
+    sandbox.prelude = None  # of the task before
     for name in set(names):
         analysis = analyses[name]
         if not analysis.resolved:
@@ -122,15 +123,12 @@ def on_this_machine(
 
 
 def load(sandbox: Sandbox, entries: Sequence[Mapping[str, str]]) -> dict[str, int]:
-    """Have the child load models; returns how often it loaded each one so far, by URI.
+    """Have the child, and each that replaces it, load models; returns how often it loaded each so far, by URI.
 
     Raises:
-        ModelError: one cannot be loaded, or takes the child down.
+        ModelError: one cannot be loaded, or takes the child down; of a later child, ``sandbox.map`` raises it.
     """
+    named = ", ".join(sorted({entry["uri"] for entry in entries}))
     call = Call("models", "load_models", {"entries": [dict(entry) for entry in entries]}, time_limit_s=LOAD_LIMIT_S)
-    (outcome,) = sandbox.map([call])
-    if outcome.failure is not None:
-        named = ", ".join(sorted({entry["uri"] for entry in entries}))
-        raise ModelError(f"cannot load {named}: {outcome.failure.message}")
-    loads: dict[str, int] = outcome.value
+    loads: dict[str, int] = sandbox.prepare(Prelude(call, lambda why: ModelError(f"cannot load {named}: {why}")))
     return loads

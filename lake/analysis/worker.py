@@ -24,7 +24,7 @@ from lake.analysis.plan import WorkItem
 from lake.analysis.results import Found, Results, Unfit
 from lake.analysis.user_module import UserModule
 from lake.engine.base import VISIBLE_GPUS
-from lake.errors import IntegrityError, StoreError
+from lake.errors import IntegrityError, ModelError, StoreError
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Outcome, Sandbox
 from lake.model import AnalysisKey, BlobRef, Failure, Row
@@ -190,6 +190,8 @@ class _Task:
             if "rows" in result:
                 origin = {"sha256": sha256, **self.origins[name]}
                 self._unfit(self.results.add(Found(name, origin, result["rows"], outcome.size_bytes)))
+            elif result["error_class"] == ModelError.__name__:
+                raise ModelError(result["message"])  # no recording's fault
             else:
                 self.output.failures.append((sha256, name, Failure(result["error_class"], result["message"])))
         if sha256 in self.spooled and not any(left == sha256 for left, _ in self.alone):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgpack
 
-from lake.errors import RecordError
+from lake.errors import ModelError, RecordError
 from lake.media.child_process import HEADER, REQUEST_HEADER
 from lake.media.guard import deny_network_and_programs, die_with_parent, limit_process
 from lake.media.limits import NO_RESULT, Limits
@@ -61,7 +61,7 @@ def _late(limit_s: float) -> dict[str, Any]:
 def _one(name: str, params: Mapping[str, Any], module: dict[str, str] | None, media: Media) -> dict[str, Any]:
     try:
         return {"rows": list(_analysis(name, module).run(media, params))}
-    except RecordError as error:
+    except (RecordError, ModelError) as error:
         return {"error_class": type(error).__name__, "message": text(error)}
     except MemoryError:
         return {"error_class": "LimitExceeded", "message": f"{name} needs more memory than one recording may use"}
@@ -104,7 +104,7 @@ def answer(functions: Mapping[str, str | Function], request: dict[str, Any]) -> 
             module, name = function.split(":")
             function = getattr(importlib.import_module(module), name)
         reply: dict[str, Any] = {"value": function(request["args"])}
-    except RecordError as error:
+    except (RecordError, ModelError) as error:
         reply = {"error_class": type(error).__name__, "message": text(error)}
     except MemoryError:
         reply = {"error_class": "LimitExceeded", "message": "needs more memory than one recording may use"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -50,6 +50,21 @@ class Outcome:
     """Of the answer of the child."""
 
 
+@dataclass(frozen=True)
+class Prelude:
+    """A call that a child answers before it is given recordings. Its failure is none of theirs, so it is raised."""
+
+    call: Call
+    error: Callable[[str], LakeError]
+    """Made of what the failure says."""
+
+    def value(self, outcome: Outcome) -> Any:
+        """What the call gave; raises its failure."""
+        if outcome.failure is not None:
+            raise self.error(outcome.failure.message)
+        return outcome.value
+
+
 class Sandbox:
     """A child process for decoding, started when first needed and replaced when it dies."""
 
@@ -58,6 +73,10 @@ class Sandbox:
         self.limits = limits
         self.functions = functions
         self.children_started = 0
+        self.prelude: Prelude | None = None
+        """For children that are started from now on."""
+        self._owed: Prelude | None = None
+        """What the child was asked first of all and has not answered."""
         self._child: ChildProcess | None = None
         self._ended_peak_bytes: int | None = None
         self._ended_loads = 0
@@ -79,13 +98,25 @@ class Sandbox:
         """Start the child now, so that its imports go on while the caller does other work."""
         self._started()
 
+    def prepare(self, prelude: Prelude) -> Any:
+        """Have the child answer this now, and each that replaces it before anything else; gives the value.
+
+        Raises:
+            LakeError: the prelude fails, or the child does not start.
+        """
+        self.prelude = None  # a child that starts now is asked once
+        (outcome,) = self.map([prelude.call])
+        value = prelude.value(outcome)
+        self.prelude = prelude
+        return value
+
     def map(self, calls: Iterable[Call]) -> Iterator[Outcome]:
         """Outcomes in the order of the calls. The next calls are drawn while the child works on the first.
 
         A failure of a call is its outcome.
 
         Raises:
-            LakeError: the child does not start, which is no recording's fault.
+            LakeError: the child does not start, or its prelude fails, which is no recording's fault.
         """
         source = iter(calls)
         waiting: deque[Call] = deque()
@@ -129,7 +160,7 @@ class Sandbox:
             child.send(call.id, call.function, call.args)
 
     def _ready(self, waiting: deque[Call]) -> ChildProcess:
-        """The child, once it takes calls; it has been sent those that are waiting."""
+        """The child, once it takes calls and has answered its prelude; it has been sent those that are waiting."""
         tries = 0
         while True:
             if self._child is None:
@@ -146,22 +177,31 @@ class Sandbox:
                         f" there, and see that limits.memory_bytes ({self.limits.memory_bytes:,}) holds its imports"
                     ) from error
             else:
-                return child
+                break
+        if self._owed is not None:
+            prelude, self._owed = self._owed, None
+            prelude.value(self._received(child, prelude.call, 0.0))
+        return child
 
     def _started(self) -> ChildProcess:
         if self._child is None:
             self._child = ChildProcess(self.limits, self.functions)
             self.children_started += 1
+            self._owed = self.prelude
+            if self._owed is not None:
+                call = self._owed.call
+                self._child.send(call.id, call.function, call.args)
         return self._child
 
     def _answer(self, waiting: deque[Call]) -> Outcome:
-        call = waiting[0]
         child = self._ready(waiting)
+        # It is not asked before it must have done a good part of what it was sent.
+        return self._received(child, waiting[0], min(REST_S, len(waiting) * self._usual_s / 4))
+
+    def _received(self, child: ChildProcess, call: Call, rest_s: float) -> Outcome:
         limit_s = call.time_limit_s or self.limits.time_s
         started = time.monotonic()
         try:
-            # It is not asked before it must have done a good part of what it was sent.
-            rest_s = min(REST_S, len(waiting) * self._usual_s / 4)
             answer, size_bytes = child.receive(limit_s, self.limits.output_bytes, rest_s)
         except Late:
             failure = Failure("LimitExceeded", NO_RESULT.format(limit_s=limit_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from lake.analysis.models import Node, load, on_this_machine, runnable, with_models
+from lake.analysis.plan import WorkItem
 from lake.analysis.registry import ANALYSES
+from lake.analysis.worker import AnalysisContext, _sandbox, run_analysis_task
 from lake.errors import ModelError, UsageError
 from lake.media.limits import Limits
 from lake.media.sandbox import Call, Sandbox
@@ -21,7 +24,8 @@ from lake.models.device import choose
 from lake.models.loaded import entry_of
 from lake.models.resolve import BUILTIN, resolve
 from tests.support import tiny_models
-from tests.support.analysis_media import silence, tone, voice, wav
+from tests.support.analysis_media import encoded, scene, silence, tone, voice, wav
+from tests.support.packs import write_packs
 from tests.unit.test_models import Place, place
 
 __all__ = ["place"]
@@ -99,6 +103,50 @@ def test_a_child_that_was_replaced_loads_the_model_again(place: Place, tmp_path:
     sandbox.close()
     (third,) = sandbox.map([good])
     assert third.value == second.value
+
+
+def test_a_child_that_replaces_another_loads_before_its_first_recording(
+    place: Place, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    folder = tiny_models.loud_vad(tmp_path / "v")
+    load(sandbox, [entry_of(at(place, folder), folder, "cpu")])
+    beep = call("loudness", ANALYSES["loudness"].params, BEEP)
+
+    def killed_and_asked() -> list[bool]:
+        assert sandbox._child is not None
+        sandbox._child._process.kill()
+        return [outcome.failure is None for outcome in sandbox.map([beep, beep])]
+
+    assert killed_and_asked() == [False, True]
+    assert sandbox.model_loads == sandbox.children_started == 2
+    (folder / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(ModelError, match=rf"^cannot load path:{folder}: the model path:.*model\.onnx"):
+        killed_and_asked()
+
+
+def test_models_of_the_task_before_are_not_loaded_again(place: Place, tmp_path: Path, sandbox: Sandbox) -> None:
+    folder = tiny_models.loud_vad(tmp_path / "v")
+    load(sandbox, [entry_of(at(place, folder), folder, "cpu")])
+    loudness = {"loudness": ANALYSES["loudness"]}
+    on_this_machine(loudness, ["loudness"], None, place.store, sandbox)
+    sandbox.close()
+    (outcome,) = sandbox.map([call("loudness", ANALYSES["loudness"].params, BEEP)])
+    assert outcome.failure is None and (sandbox.children_started, sandbox.model_loads) == (2, 1)
+
+
+def test_a_model_that_is_missed_at_a_recording_fails_the_job(place: Place, tmp_path: Path) -> None:
+    (ref,) = write_packs(place.store, tmp_path / "packing", [(encoded(scene(3), "PNG"), "image/png", None)])
+    labels = ANALYSES["image_labels"]
+    limits = Limits(output_bytes=200_000_002)  # limits of its own: a sandbox of its own
+    every = {labels.name: labels}, {labels.name: labels.key()}, {labels.name: labels.table}
+    context = AnalysisContext(place.store, *every, "run", limits, 10**7, None)
+    item = WorkItem(ref, "image", "image/png", (labels.name,))
+    try:
+        with pytest.raises(ModelError, match=r"^no model for image_labels was given"):
+            list(run_analysis_task(context, pickle.dumps([item])))
+    finally:
+        _sandbox(limits, "").close()
+        _sandbox.cache_clear()
 
 
 def test_the_vad_that_was_chosen_is_the_one_that_judges(place: Place, tmp_path: Path, sandbox: Sandbox) -> None:
