@@ -48,7 +48,7 @@ def read(container: Any, readings: Sequence[Reading], threads: int = 1) -> Itera
 class _Open:
     """One stream of an open container, and who reads it."""
 
-    def __init__(self, stream: Any, readings: Sequence[Reading], threads: int) -> None:
+    def __init__(self, stream: Any, readings: list[Reading], threads: int) -> None:
         self.stream = stream
         self.readings = readings
         self.ended = False
