@@ -76,7 +76,7 @@ def _ooxml(content_types: bytes) -> Sniffed:
     if BINARY_WORKBOOK in content_types:
         return Sniffed("application/vnd.ms-excel.sheet.binary.macroEnabled.12", "document")
     found = re.search(
-        rb'"(application/vnd\.(?:openxmlformats-officedocument|ms-[\w-]+)[\w.+-]*?)\.main\+xml"', content_types
+        rb'"(application/vnd\.(?:openxmlformats-officedocument|ms-[\w-])[\w.+-]*?)\.main\+xml"', content_types
     )
     if found:
         name = found.group(1).decode("ascii")

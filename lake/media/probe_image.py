@@ -182,5 +182,5 @@ def probe_svg(stream: BinaryIO, sniffed: Sniffed, size_bytes: int, limits: Limit
 
 
 def _length_px(text: str | None) -> int | None:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:px)?\s*", text or "")
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:px)?", (text or "").strip())
     return round(float(found[1])) if found else None

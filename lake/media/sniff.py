@@ -71,9 +71,7 @@ def _text(head: bytes, size_bytes: int, name: str) -> Sniffed | None:
         return None
     start = text[:4096].lstrip()
     lower = start[:2048].lower()
-    if lower.startswith(("<!doctype html", "<html", "<head")) or re.match(
-        r"(?:<!--.*?-->\s*)+<(?:!doctype )?html", lower, re.S
-    ):
+    if lower.startswith(("<!doctype html", "<html", "<head")) or _HTML_BEHIND_COMMENTS.match(lower):
         return Sniffed("text/html", "document")
     if lower.startswith("<?xml") or lower.startswith(("<!doctype", "<svg")):
         return _xml(lower)
@@ -101,6 +99,8 @@ def _decoded(head: bytes, size_bytes: int) -> str | None:
 
 
 _CONTROL = re.compile(rb"[\x01-\x07\x0e-\x1a\x1c-\x1f\x7f]")
+_HTML_BEHIND_COMMENTS = re.compile(r"(?:<!--(?:(?!-->).)*-->\s*)+<(?:!doctype )?html", re.S)
+"""A comment ends at its first ``-->`` only: with several ends to try, a few comments would take for ever."""
 
 
 def _xml(lower: str) -> Sniffed:

@@ -13,6 +13,7 @@ import pytest
 
 from lake.analysis.document_text import FIELDS, PARAMS, clean, run
 from lake.analysis.documents.readers import READERS
+from lake.analysis.documents.text import DECLARED, declared_encoding
 from lake.errors import Damaged, LimitExceeded, Protected, Unsupported
 from lake.model import Media, Row
 from tests.support import documents as make
@@ -308,6 +309,13 @@ def test_deep_nesting_does_not_bring_the_reader_down() -> None:
     mail = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(3000))
     with contextlib.suppress(Damaged):
         pages(b"Subject: x\n" + mail, "message/rfc822")
+
+
+@pytest.mark.timeout(30)
+def test_no_declaration_is_looked_at_for_ever() -> None:
+    for declared in (b"charset=utf-8", b'charset = "utf-8"', b"charset=' utf-8'"):
+        assert declared_encoding(b"<meta " + declared + b">") == "utf-8"
+    assert DECLARED.search(b"<meta charset=" + b" " * 200_000 + b"!") is None
 
 
 def test_types_without_a_reader_are_unsupported_by_name() -> None:

@@ -13,6 +13,7 @@ import pytest
 from lake.errors import Damaged, LimitExceeded, RecordError
 from lake.media.limits import Limits
 from lake.media.probe import probe
+from lake.media.probe_image import _length_px
 from lake.media.sniff import sniff
 from lake.model import Technical
 from tests.support import documents
@@ -137,3 +138,9 @@ def test_capture_times_need_a_zone() -> None:
 def test_the_time_of_a_mail_is_when_it_was_sent() -> None:
     data = b"Date: Sun, 01 Mar 2026 10:00:00 +0200\nSubject: x\nFrom: a@b\n\ntext"
     assert probed(data, "a.eml").captured_at_utc == datetime(2026, 3, 1, 8, tzinfo=UTC)
+
+
+@pytest.mark.timeout(30)
+def test_no_length_is_looked_at_for_ever() -> None:
+    assert _length_px(" 12.5 px ") == 12
+    assert _length_px("12" + " " * 1_000_000 + "cm") is None

@@ -8,6 +8,7 @@ import pytest
 
 from lake.media.sniff import UNKNOWN, claimed_but_absent, sniff
 from lake.model import Sniffed
+from tests.support.documents import zipped
 from tests.support.recordings import Recording, recordings
 
 HEADERLESS = ("a.gsm", "a.raw")
@@ -61,6 +62,7 @@ def test_signatures_followed_by_noise_never_raise() -> None:
     ("text", "content_type"),
     [
         ("From nobody Mon Jan  1 00:00:00 2024\nSubject: x\n\nbody", "application/mbox"),
+        ("<!-- a --> <!-- b -- c -->\n<HTML><p>", "text/html"),
         ("<?xml version='1.0'?><note/>", "text/xml"),
         ('<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "image/svg+xml"),
         ("ffconcat version 1.0\nfile '/etc/passwd'\n", "text/plain"),
@@ -79,3 +81,10 @@ def test_a_name_that_promises_a_format_makes_noise_damaged() -> None:
     assert "not an image" in (claimed_but_absent("y.png", UNKNOWN) or "")
     assert claimed_but_absent("y.mp4", Sniffed("image/png", "image")) is None
     assert claimed_but_absent("y.dat", UNKNOWN) is None
+
+
+@pytest.mark.timeout(30)
+def test_no_text_is_looked_at_for_ever() -> None:
+    assert sniffed(b"<!---->" * 40 + b"<p>", "x.html").content_type == "text/plain"
+    parts = zipped({"[Content_Types].xml": '"application/vnd.ms-' + "a" * 262_000})
+    assert sniffed(parts, "x.docx").content_type == "application/zip"
