@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 import struct
 import zipfile
@@ -33,20 +32,24 @@ OLE_STREAMS: tuple[tuple[str, str], ...] = (
 
 def inside_zip(stream: BinaryIO, head: bytes) -> Sniffed:
     """What a zip container is, by its directory; by the first entries where it is cut off."""
-    with contextlib.suppress(Exception):
-        if _directory_bytes(stream) <= MAX_DIRECTORY_BYTES:
-            with zipfile.ZipFile(stream) as archive:
-                return _zip_type(archive)
+    with contextlib.suppress(Exception), zipfile.ZipFile(_SmallReads(stream)) as archive:
+        return _zip_type(archive)
     return _zip_by_entries(head)
 
 
-def _directory_bytes(stream: BinaryIO) -> int:
-    """Size of the central directory as the end record declares it (APPNOTE 4.3.16)."""
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(max(0, size - 65_557))
-    tail = stream.read()
-    at = tail.rfind(b"PK\x05\x06")
-    return int(struct.unpack_from("<I", tail, at + 12)[0]) if at >= 0 else MAX_DIRECTORY_BYTES + 1
+class _SmallReads:
+    """A zip of which no more is read at once than a directory may have: zipfile reads a directory as a whole, and more
+    than one record can declare its size (APPNOTE 4.3.14, 4.3.16)."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.seek, self.tell, self.seekable = stream.seek, stream.tell, stream.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size if 0 <= size <= MAX_DIRECTORY_BYTES else MAX_DIRECTORY_BYTES + 1)
+        if len(data) > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile("the directory is too large")
+        return data
 
 
 def _zip_type(archive: zipfile.ZipFile) -> Sniffed:

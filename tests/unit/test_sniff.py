@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import random
+import struct
+from typing import Any
 
 import pytest
 
+from lake.media.containers import MAX_DIRECTORY_BYTES, inside_zip
 from lake.media.sniff import UNKNOWN, claimed_but_absent, sniff
 from lake.model import Sniffed
 from tests.support.documents import zipped
@@ -88,3 +92,31 @@ def test_no_text_is_looked_at_for_ever() -> None:
     assert sniffed(b"<!---->" * 40 + b"<p>", "x.html").content_type == "text/plain"
     parts = zipped({"[Content_Types].xml": '"application/vnd.ms-' + "a" * 262_000})
     assert sniffed(parts, "x.docx").content_type == "application/zip"
+
+
+class Watched(io.BytesIO):
+    """Notes the most bytes that were read at once."""
+
+    most = 0
+
+    def read(self, size: Any = -1) -> bytes:
+        data = super().read(size)
+        self.most = max(self.most, len(data))
+        return data
+
+
+def end_record(disks: bytes, size_bytes: int) -> bytes:
+    """The end of a zip with one entry (APPNOTE 4.3.16)."""
+    return b"PK\5\6" + disks + struct.pack("<HHIIH", 1, 1, size_bytes, 0, 0)
+
+
+@pytest.mark.parametrize("way", ["plain", "zip64", "looks like two"])
+def test_of_a_zip_no_large_directory_is_read(way: str) -> None:
+    size_bytes = 2 * MAX_DIRECTORY_BYTES
+    ends = {"plain": end_record(bytes(4), size_bytes), "looks like two": end_record(b"PK\5\6", size_bytes)}
+    head = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, size_bytes, 0)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, size_bytes, 1)
+    ends["zip64"] = head + locator + end_record(bytes(4), 0)
+    stream = Watched(b"PK\1\2" + bytes(size_bytes - 4) + ends[way])
+    assert inside_zip(stream, b"PK\3\4") == Sniffed("application/zip", "other")
+    assert stream.most <= MAX_DIRECTORY_BYTES + 1
