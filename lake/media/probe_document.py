@@ -134,10 +134,11 @@ def probe_ole(stream: BinaryIO, sniffed: Sniffed, size_bytes: int, limits: Limit
 
 
 def probe_mail(stream: BinaryIO, sniffed: Sniffed, size_bytes: int, limits: Limits) -> Technical:
-    """When a mail was sent, by its Date field."""
+    """When a mail was sent, by its Date field. One with no zone, or -0000, is in UTC (RFC 5322, 3.3)."""
     found = re.search(rb"^date:[ \t]*([^\r\n]+)", stream.read(65_536), re.IGNORECASE | re.MULTILINE)
     sent: datetime | None = None
     if found:
         with contextlib.suppress(ValueError, TypeError, OverflowError):
-            sent = email.utils.parsedate_to_datetime(found[1].decode("ascii", "replace")).astimezone(UTC)
+            moment = email.utils.parsedate_to_datetime(found[1].decode("ascii", "replace"))
+            sent = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     return Technical(container="eml", captured_at_utc=sent)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -138,6 +140,23 @@ def test_capture_times_need_a_zone() -> None:
 def test_the_time_of_a_mail_is_when_it_was_sent() -> None:
     data = b"Date: Sun, 01 Mar 2026 10:00:00 +0200\nSubject: x\nFrom: a@b\n\ntext"
     assert probed(data, "a.eml").captured_at_utc == datetime(2026, 3, 1, 8, tzinfo=UTC)
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nine hours before UTC, as an executor may be."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
+@pytest.mark.parametrize("zone", [" -0000", " GMT", ""])
+def test_a_mail_that_names_no_zone_was_sent_in_utc(zone: str) -> None:
+    data = f"Date: Sun, 01 Mar 2026 10:00:00{zone}\nSubject: x\nFrom: a@b\n\ntext".encode()
+    assert probed(data, "a.eml").captured_at_utc == datetime(2026, 3, 1, 10, tzinfo=UTC)
 
 
 @pytest.mark.timeout(30)
