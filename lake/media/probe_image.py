@@ -126,14 +126,16 @@ def _netpbm(stream: BinaryIO, size_bytes: int) -> None:
     """Binary maps have a fixed size behind their header (netpbm, pgm(5))."""
     stream.seek(0)
     head = re.sub(rb"#[^\n]*\n", b" ", stream.read(4096))
-    found = re.match(rb"P([456])\s+(\d+)\s+(\d+)\s+(?:(\d+)\s)?", head)
+    is_bitmap = head.startswith(b"P4")
+    # One white space ends the header: pixels may look like more of it.
+    found = re.match(rb"P[456]" + rb"\s+(\d+)" * (2 if is_bitmap else 3) + rb"\s?", head)
     if found is None:
         return
-    kind, width, height = int(found[1]), int(found[2]), int(found[3])
-    if kind == 4:
+    width, height, *largest = map(int, found.groups())
+    if is_bitmap:
         need = (width + 7) // 8 * height
     else:
-        need = width * height * (3 if kind == 6 else 1) * (2 if int(found[4] or 255) > 255 else 1)
+        need = width * height * (3 if head.startswith(b"P6") else 1) * (2 if largest[0] > 255 else 1)
     need += found.end()
     if need > size_bytes:
         raise Damaged(f"the picture is cut off: {size_bytes:,} of {need:,} bytes are there")

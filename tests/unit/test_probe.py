@@ -159,6 +159,21 @@ def test_a_mail_that_names_no_zone_was_sent_in_utc(zone: str) -> None:
     assert probed(data, "a.eml").captured_at_utc == datetime(2026, 3, 1, 10, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"P4\n8 2\n\x20\xff",
+        b"P4 8 2 5 ",
+        b"P5\n2 1\n255\n\n\n",
+        b"P6 1 1 65535 \t\n 1 1",
+    ],
+)
+def test_pixels_that_look_like_the_header_are_pixels(data: bytes) -> None:
+    assert probed(data, "a.pnm").container is not None
+    with pytest.raises(Damaged, match="cut off"):
+        probed(data[:-1], "a.pnm")
+
+
 @pytest.mark.timeout(30)
 def test_no_length_is_looked_at_for_ever() -> None:
     assert _length_px(" 12.5 px ") == 12
