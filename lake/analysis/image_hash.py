@@ -130,9 +130,11 @@ def _decode(image: Image, needed_px: int) -> tuple[int, int, Image]:
     width_px, height_px = image.size
     if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
         width_px, height_px = height_px, width_px
-    image.draft("RGB", (needed_px * 2, needed_px * 2))
+    fraction = image.draft("RGB", (needed_px * 2, needed_px * 2))
     image.load()
-    return width_px, height_px, ImageOps.exif_transpose(_flat_rgb(image))
+    upright = ImageOps.exif_transpose(_flat_rgb(image))
+    # Of what is decoded whole the size is seen: that of a TIFF is turned already when it is opened.
+    return (width_px, height_px, upright) if fraction else (*upright.size, upright)
 
 
 def _flat_rgb(image: Image) -> Image:

@@ -60,12 +60,13 @@ def test_thumbnail_is_a_small_jpeg_of_the_declared_size() -> None:
     assert len(row["thumbnail"]) <= PARAMS["thumbnail_max_bytes"]
 
 
-def test_a_turned_photograph_is_hashed_upright() -> None:
+@pytest.mark.parametrize("form", ["JPEG", "TIFF", "PNG"])
+def test_a_turned_photograph_is_hashed_upright(form: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = encoded(scene(4).rotate(90, expand=True), "JPEG", quality=90, exif=exif)
+    turned = encoded(scene(4).rotate(90, expand=True), form, exif=exif)
     upright = hashed(encoded(scene(4), "PNG"), "image/png")
-    row = hashed(turned, "image/jpeg")
+    row = hashed(turned, f"image/{form.lower()}")
     assert (row["width_px"], row["height_px"]) == (320, 240)
     assert hamming(row["phash"], upright["phash"]) <= 6
 
