@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from lake.catalog.create import require_lake
 from lake.cluster.resources import manager_of
 from lake.errors import UsageError
 from lake.settings import Settings, load_settings
+from lake.store.foreign import STAGING
 from lake.store.objects import ObjectStore, open_store
 from lake.tables import Tables
 from lake.without_pandas import keep_pandas_out
@@ -34,15 +37,16 @@ class Job:
     settings: Settings
     tables: Tables
     store: ObjectStore
+    spools: str = field(default_factory=lambda: f"run-{uuid4().hex}")
+    """Name of the folder that the spools of this command's tasks lie in."""
 
     @property
     def staging_dir(self) -> str | None:
-        """Where executors spool: beside a folder root, so that a finished pack is linked and not copied."""
-        if self.settings.root.startswith("s3://"):
-            return None
-        staging = Path(self.settings.root) / ".staging"
-        staging.mkdir(parents=True, exist_ok=True)
-        return str(staging)
+        """Where executors spool: beside a folder root, so that a finished pack is linked and not copied.
+
+        A folder of this command's own, which ``recorded`` deletes in the end.
+        """
+        return None if self.settings.is_s3 else str(Path(self.settings.root, STAGING, self.spools))
 
 
 def open_job(invocation: Invocation, *, must_exist: bool = True) -> Job:
@@ -84,7 +88,11 @@ def recorded(
         record_run(job.tables, store, verb, invocation.argv, utc_now, tell_wait) as run,
         arrow_errors(job.tables.root),
     ):
-        yield run
+        try:
+            yield run
+        finally:
+            if job.staging_dir is not None:  # workers that were killed left their spools
+                shutil.rmtree(job.staging_dir, ignore_errors=True)
 
 
 class Engines:

@@ -159,6 +159,7 @@ def maintain(
     from jobs.context import utc_now
     from lake.catalog.maintain import maintain_tables
     from lake.store.lease import horizon
+    from lake.store.staging import clear_staging
 
     started = time.monotonic()
     compacted = compact_store(job, invocation, engines, dry_run=dry_run)
@@ -176,6 +177,8 @@ def maintain(
 
     merged = recorded_work(job, invocation, "tables", work, counts, dry_run, exclusive=["upkeep of the tables"])
     collected = collect_garbage(job, invocation, hold_hours, dry_run=dry_run)
+    if not dry_run:
+        clear_staging(job.store, horizon(job.store, utc_now(), timedelta(hours=hold_hours)).timestamp())
     return {
         "tables": {name: vars(table) for name, table in merged["tables"].items()},
         "compact": compacted,

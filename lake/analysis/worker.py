@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import os
 import pickle
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from lake.media.sandbox import Call, Outcome, Sandbox
 from lake.model import AnalysisKey, BlobRef, Failure, Row
 from lake.store.objects import ObjectStore
 from lake.store.reader import open_blob, scan
+from lake.store.staging import spool
 from lake.tables import DataFile
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -82,8 +82,8 @@ def run_analysis_task(context: AnalysisContext, payload: bytes) -> Iterator[byte
     loads_then = sandbox.model_loads
     analyses = on_this_machine(context.analyses, needed, context.node, context.store, sandbox)
     context = dataclasses.replace(context, analyses=analyses)
-    with tempfile.TemporaryDirectory(prefix="lake-", dir=context.staging_dir) as scratch:
-        task = _Task(context, Path(scratch), {item.ref.sha256: item for item in items})
+    with spool(context.staging_dir) as scratch:
+        task = _Task(context, scratch, {item.ref.sha256: item for item in items})
         output = task.run(sandbox)
         failed = {sha256 for sha256, _, _ in output.failures}
         output.measured = measured(items, task.seconds, failed, sandbox, loads_then)

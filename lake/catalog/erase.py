@@ -32,8 +32,9 @@ from lake.library.withdraw import rows_of, unpublished, withdraw, without_origin
 from lake.model import Row
 from lake.rewrite import delete_rows, masked, rewrite
 from lake.store.compact import CompactContext
-from lake.store.expunge import clear_staging, move_out, objects_with
+from lake.store.expunge import move_out, objects_with
 from lake.store.objects import BucketStore
+from lake.store.staging import clear_staging
 from lake.store.tombstones import ASSET, CONTENT, DONE, FILES, OBJECT, ROWS, VERSIONS, begun, certify
 from lake.store.versions import delete_older_versions
 from lake.tables import Tables
@@ -169,7 +170,7 @@ def _sweep(
     for entry in free:
         store.delete(entry.key)
     _forget(erasure, report, [entry.key for entry in free], progress)
-    clear_staging(erasure.context.staging_dir, since)
+    clear_staging(store, since)
 
 
 def _forget(erasure: Erasure, report: EraseReport, keys: Sequence[str], progress: Progress) -> None:

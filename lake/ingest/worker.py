@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import pickle
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from lake.media.sniff import claimed_but_absent, sniff
 from lake.memory import peak_resident_bytes
 from lake.model import Device, Failure, Technical
 from lake.store.objects import ObjectStore
+from lake.store.staging import spool
 from lake.store.writer import PackWriter
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -54,14 +54,14 @@ def run_ingest_task(context: IngestContext, payload: bytes) -> Iterator[bytes]:
     The refs it returns point into packs that are uploaded and verified: it yields only after the writer is closed.
     """
     task: IngestTask = pickle.loads(payload)  # noqa: S301  (made by the driver of this run)
-    with tempfile.TemporaryDirectory(prefix="lake-", dir=context.staging_dir) as scratch:
+    with spool(context.staging_dir) as scratch:
         writer = PackWriter(
             context.store,
-            Path(scratch),
+            scratch,
             target_bytes=context.pack_target_bytes,
             max_blob_bytes=context.max_blob_bytes,
         )
-        landings = _Task(context, writer, Path(scratch), task).run()
+        landings = _Task(context, writer, scratch, task).run()
         writer.close()
     peaks = [peak_resident_bytes(), _sandbox(context.limits).peak_memory_bytes]
     peak_memory_bytes = max((peak for peak in peaks if peak is not None), default=None)

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from lake.errors import ModelError, NotFound, UsageError
 from lake.model import Row
@@ -22,6 +21,7 @@ from lake.models.describe import described
 from lake.models.uri import ModelUri, parse_registered
 from lake.schema import MODELS
 from lake.store.objects import ObjectStore
+from lake.store.staging import spool
 from lake.tables import Tables, rows_table
 
 TABLE = "models"
@@ -112,8 +112,8 @@ def _claim(store: ObjectStore, name: str, version: int, facts: Row) -> int:
 def _upload(store: ObjectStore, folder: str, model: Model, scratch: str | None) -> None:
     for file in model.files:
         source = Path(model.place) / file.path
-        with TemporaryDirectory(prefix="model-", dir=scratch) as temporary:
-            copy = Path(temporary) / "file"
+        with spool(scratch) as temporary:
+            copy = temporary / "file"
             if _copied(source, copy) != file.sha256:
                 raise ModelError(f"{source} changed while it was read: add the model again")
             store.put(f"{folder}/{file.path}", copy)

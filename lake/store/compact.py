@@ -11,10 +11,8 @@ from __future__ import annotations
 import functools
 import pickle
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +28,7 @@ from lake.store.objects import ObjectStore
 from lake.store.pack_use import PackUse, groups_of, pack_uses
 from lake.store.reader import scan
 from lake.store.recompress import dictionary_for, encode_large, encoder, large_untried
+from lake.store.staging import spool
 from lake.store.writer import PackWriter
 from lake.tables import Tables
 
@@ -198,10 +197,10 @@ def move_blobs(context: CompactContext, payload: bytes) -> Iterator[bytes]:
     findings: list[str] = []
     saved_bytes = 0
     dictionary = dictionary_for(context.store, [ref for ref, _ in items], context.recompress)
-    with tempfile.TemporaryDirectory(prefix="lake-", dir=context.staging_dir) as scratch:
+    with spool(context.staging_dir) as scratch:
         writer = PackWriter(
             context.store,
-            Path(scratch),
+            scratch,
             # What a dictionary was trained on lies in its pack, so there is one pack: see `dictionary_for`.
             target_bytes=context.target_bytes if dictionary is None else sys.maxsize,
             max_blob_bytes=context.max_blob_bytes,

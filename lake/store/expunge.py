@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
-from shutil import rmtree
 
 from lake.engine.base import Engine
 from lake.errors import AccessDenied, StoreError
@@ -80,14 +77,3 @@ def move_out(
     needed = {use.key for use in pack_uses(context.store, tables)} & keys
     stay = [f"{key} stays: run `lake store scrub --repair`, then `lake store erase --finish`" for key in sorted(needed)]
     return [entry for entry in objects if entry.key not in needed], [*report.findings, *stay]
-
-
-def clear_staging(folder: str | None, since: float) -> None:
-    """Delete what runs that were killed left where packs are spooled; None is no folder of the lake's.
-
-    What is newer than ``since`` (seconds since 1970, when the lake was alone) belongs to runs that wait for their turn.
-    """
-    for left in Path(folder).iterdir() if folder else ():
-        with suppress(FileNotFoundError):
-            if left.stat().st_mtime < since:
-                rmtree(left) if left.is_dir() else left.unlink()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import pickle
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from lake.store.codec import (
 from lake.store.objects import ObjectStore
 from lake.store.pack import MAX_BLOBS
 from lake.store.reader import open_blob, scan
+from lake.store.staging import spool
 from lake.store.writer import PackWriter
 from lake.tables import Tables
 
@@ -95,9 +95,9 @@ def encode_large(store: ObjectStore, staging_dir: str | None, payload: bytes) ->
     moves: list[tuple[str, BlobRef]] = []
     findings: list[str] = []
     for ref, device_id in items:
-        with tempfile.TemporaryDirectory(prefix="lake-", dir=staging_dir) as scratch:
+        with spool(staging_dir) as scratch:
             try:
-                moves.append((ref.pack_uri, _encode_one(store, Path(scratch), ref, device_id)))
+                moves.append((ref.pack_uri, _encode_one(store, scratch, ref, device_id)))
             except IntegrityError as error:
                 findings.append(str(error))
     yield pickle.dumps((moves, findings, sum(ref.size_bytes - ref.length for _, ref in moves)))

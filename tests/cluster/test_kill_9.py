@@ -78,7 +78,7 @@ class Step:
 
 
 def is_spooling(lake: Lake) -> bool:
-    return any(Path(lake.job.settings.root, ".staging").glob("lake-*/*.pack"))
+    return any(Path(lake.job.settings.root, ".staging").glob("run-*/lake-*/*.pack"))
 
 
 def has_committed(table: str) -> Callable[[Lake], bool]:

@@ -21,8 +21,9 @@ from jobs.analyze import analyze_all
 from jobs.cli import Invocation
 from jobs.ingest import ingest_source, make_plan
 from lake.engine import Engine
+from lake.store.foreign import STAGING
 from lake.tables import Tables
-from tests.support.lakes import Lake, OneEngine, new_lake
+from tests.support.lakes import Lake, OneEngine, command, new_lake
 from tests.support.recordings import recordings
 
 pytestmark = pytest.mark.timeout(400)
@@ -155,3 +156,23 @@ def test_kill_9_in_the_middle(tmp_path: Path, local_engine: Engine, verb: str) -
     column = "arrival_id" if verb == "ingest" else "sha256"
     assert len(rows) == len({row[column] for row in rows}) == 600
     assert lake.ingest(folder)["arrivals"] == 0
+
+
+def test_an_interrupted_run_leaves_no_spools_and_those_of_others(tmp_path: Path, local_engine: Engine) -> None:
+    lake = new_lake(str(tmp_path / "lake"), local_engine)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(2000):
+        (folder / f"{number:04}.txt").write_text(f"note {number}\n" * (number % 50 + 1), encoding="utf-8")
+    staging = Path(lake.job.settings.root, STAGING)
+    others = staging / "run-of-another" / "lake-1"
+    others.mkdir(parents=True)
+    process = command(lake, "ingest", str(folder), "--engine", "local")
+    deadline = time.monotonic() + 120
+    while process.poll() is None and len(list(staging.glob("*/lake-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said.splitlines()[-1]) == (130, "lake: interrupted")
+    assert [path for path in staging.rglob("*") if path.name not in ("run-of-another", "lake-1")] == []
+    assert others.is_dir()

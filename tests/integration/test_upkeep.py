@@ -24,6 +24,7 @@ from lake.rewrite import delete_rows
 from lake.schema import SCRUBS
 from lake.store.blobs import stored_blobs
 from lake.store.compact import CompactContext, compact
+from lake.store.foreign import STAGING
 from lake.store.gc import collect
 from lake.store.lease import horizon, lease
 from lake.store.objects import FolderStore
@@ -459,6 +460,28 @@ def test_upkeep_merges_files_and_keeps_every_row(lake: Lake, tmp_path: Path) -> 
     assert sorted(map(str, lake.rows("quarantine"))) == before["quarantine"]
     all_read(lake, contents)
     assert lake.ingest(tmp_path / "in")["arrivals"] == 0
+
+
+def test_upkeep_takes_what_a_killed_run_spooled_and_nothing_of_one_at_work(lake: Lake) -> None:
+    staging = Path(lake.job.settings.root, STAGING)
+    engines = OneEngine(lake.job, lake.engine)
+
+    def spooled(name: str, at: datetime) -> None:
+        (staging / name / "lake-1").mkdir(parents=True)
+        (staging / name / "lake-1" / "large-0").write_bytes(b"recording")
+        os.utime(staging / name, (at.timestamp(), at.timestamp()))
+
+    spooled("run-killed", now() - 4 * DAY)
+    spooled("run-at-work", now() - 2 * DAY)
+    with lease(lake.job.store, "ingest", lambda: now() - 3 * DAY):
+        maintain(lake.job, Invocation(json=True), engines, 1, dry_run=True)
+        assert {path.name for path in staging.iterdir()} == {"run-killed", "run-at-work"}
+        maintain(lake.job, Invocation(json=True), engines, 1)
+        assert {path.name for path in staging.iterdir()} == {"run-at-work"}
+    maintain(lake.job, Invocation(json=True), engines, 24 * 3)
+    assert {path.name for path in staging.iterdir()} == {"run-at-work"}, "it is within the hold"
+    maintain(lake.job, Invocation(json=True), engines, 24)
+    assert list(staging.iterdir()) == []
 
 
 def test_the_same_on_a_bucket(
