@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +28,7 @@ class LocalEngine:
         self.slots = workers or os.cpu_count() or 1
         self.gpu_slots = 0
         self._pool: ProcessPoolExecutor | None = None
+        self._scratch: str | None = None
 
     def run(self, tasks: Sequence[bytes], function: TaskFunction, *, gpu: bool = False) -> Iterator[TaskOutput]:
         # Processes share what GPUs the machine has: nobody deals them out.
@@ -66,9 +69,13 @@ class LocalEngine:
             pool.shutdown(wait=True)
 
     def _started(self) -> ProcessPoolExecutor:
+        if self._scratch is None:
+            self._scratch = tempfile.mkdtemp(prefix="lake-")
         if self._pool is None:
             spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.slots, mp_context=spawn, initializer=keep_pandas_out)
+            self._pool = ProcessPoolExecutor(
+                self.slots, mp_context=spawn, initializer=_begin, initargs=(self._scratch,)
+            )
         return self._pool
 
     def _forget(self) -> None:
@@ -82,6 +89,9 @@ class LocalEngine:
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
 
 
 @contextmanager
@@ -92,6 +102,12 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(scratch: str) -> None:
+    """What a worker does first. Its temporary files lie in ``scratch``, for one that is killed deletes none of them."""
+    keep_pandas_out()
+    tempfile.tempdir = scratch
 
 
 def _collect(function: TaskFunction, task: bytes) -> list[bytes]:

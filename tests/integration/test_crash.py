@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import pytest
 from jobs.analyze import analyze_all
 from jobs.cli import Invocation
 from jobs.ingest import ingest_source, make_plan
-from lake.engine import Engine
+from lake.engine import Engine, LocalEngine
 from lake.store.foreign import STAGING
 from lake.tables import Tables
 from tests.support.lakes import Lake, OneEngine, command, new_lake
@@ -176,3 +177,15 @@ def test_an_interrupted_run_leaves_no_spools_and_those_of_others(tmp_path: Path,
     assert (process.returncode, said.splitlines()[-1]) == (130, "lake: interrupted")
     assert [path for path in staging.rglob("*") if path.name not in ("run-of-another", "lake-1")] == []
     assert others.is_dir()
+
+
+def left_behind(task: bytes) -> Iterator[bytes]:
+    yield tempfile.mkdtemp().encode()
+
+
+def test_what_workers_leave_in_the_folder_for_temporary_files_goes_with_the_engine() -> None:
+    engine = LocalEngine(2)
+    left = [Path(each.decode()) for each in engine.run([b""] * 4, left_behind)]
+    assert all(path.is_dir() for path in left)
+    engine.close()
+    assert not any(path.parent.exists() for path in left)
