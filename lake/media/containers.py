@@ -55,20 +55,26 @@ class _SmallReads:
 def _zip_type(archive: zipfile.ZipFile) -> Sniffed:
     names = set(archive.namelist())
     if "mimetype" in names:
-        with archive.open("mimetype") as part:
-            declared = part.read(128).decode("ascii", "replace").strip()
+        declared = _start_of(archive, "mimetype", 128).decode("ascii", "replace").strip()
         if re.fullmatch(r"application/[\w.+-]+", declared):
             document = declared.startswith("application/vnd.oasis") or declared == "application/epub+zip"
             return Sniffed(declared, "document" if document else "other")
     for name in names:
         if name.lower() == "[content_types].xml":
-            with archive.open(name) as part:
-                return _ooxml(part.read(262_144))
+            return _ooxml(_start_of(archive, name, 262_144))
     if any(name.endswith("META-INF/container.xml") for name in names):
         return Sniffed("application/epub+zip", "document")
     if "FixedDocSeq.fdseq" in names:
         return Sniffed("application/vnd.ms-xpsdocument", "document")
     return Sniffed("application/zip", "other")
+
+
+def _start_of(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
+    """The beginning of a part, stored or deflated as the formats have it: zipfile unpacks others without a bound."""
+    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(f"{name} is compressed by another method than deflate")
+    with archive.open(name) as part:
+        return part.read(most_bytes)
 
 
 BINARY_WORKBOOK = b"application/vnd.ms-excel.sheet.binary.macroEnabled.main"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import zipfile
 from typing import Any
 
 import pytest
@@ -92,6 +93,16 @@ def test_no_text_is_looked_at_for_ever() -> None:
     assert sniffed(b"<!---->" * 40 + b"<p>", "x.html").content_type == "text/plain"
     parts = zipped({"[Content_Types].xml": '"application/vnd.ms-' + "a" * 262_000})
     assert sniffed(parts, "x.docx").content_type == "application/zip"
+
+
+@pytest.mark.parametrize("name", ["mimetype", "[Content_Types].xml"])
+def test_of_a_zip_nothing_is_unpacked_that_has_no_bound(name: str) -> None:
+    """4 KiB that are packed by bzip2 may unpack to gigabytes before zipfile gives the first byte of them."""
+    office = '"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"'
+    for method, is_read in ((zipfile.ZIP_DEFLATED, True), (zipfile.ZIP_BZIP2, False), (zipfile.ZIP_LZMA, False)):
+        with zipfile.ZipFile(packed := io.BytesIO(), "w", method) as archive:
+            archive.writestr(name, "application/epub+zip" if name == "mimetype" else office)
+        assert (inside_zip(packed, b"PK\3\4").media_kind == "document") == is_read
 
 
 class Watched(io.BytesIO):
