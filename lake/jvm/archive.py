@@ -100,6 +100,8 @@ def main() -> None:
         made = make(cache_dir(), "--s3" in sys.argv[1:])
     except LakeError as error:
         sys.exit(f"lake: {error}")
+    except OSError as error:
+        sys.exit(f"lake: {cache_dir()} cannot be written ({error.strerror}): set LAKE_CACHE to a folder that can")
     if not made.exists():
         print("lake: no class-data archive could be made: Spark starts more slowly", file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -87,9 +88,22 @@ class Pictures:
 
 
 def _turns(frame: Any) -> int:
-    """Quarter turns counterclockwise that make a frame upright, as its file says; a mirror is not made."""
+    """Quarter turns counterclockwise that make a frame upright, as its file says; one to be mirrored stays as it is."""
     # PyAV gives a matrix that turns nothing into anything (all zeros) as the lowest integer.
-    return round(frame.rotation / 90) % 4 if abs(frame.rotation) <= 180 else 0
+    turns = round(frame.rotation / 90) % 4 if abs(frame.rotation) <= 180 else 0
+    return 0 if turns and _is_mirrored(frame) else turns
+
+
+def _is_mirrored(frame: Any) -> bool:
+    """Whether the matrix by which a frame is shown mirrors it too, which its angle does not tell."""
+    from av.sidedata.sidedata import Type
+
+    try:
+        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # beside it is data of a kind that PyAV does not know
+        return False
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+    return bool(a * d - b * c < 0)
 
 
 def within(width_px: int, height_px: int, side_px: int | None) -> tuple[int, int]:

@@ -182,6 +182,8 @@ def test_it_runs_where_it_is_started(tmp_path: Path) -> None:
     started, _ = engine.lake("engine", "start", cwd=tmp_path, environ=relative)
     try:
         assert started["fits"]
+        jars = engine.record.made.conf["spark.jars"].split(",")
+        assert all(Path(jar).is_absolute() for jar in jars), "it outlives the folder"
         engine.lake("init", cwd=tmp_path, environ=relative)
         for cache in (relative, {}):
             query = ("sql", "SELECT count(*) AS n FROM assets", "--engine", "spark")

@@ -96,8 +96,8 @@ def test_samples_that_are_no_numbers_are_taken_for_silence(rate_hz: int) -> None
 @pytest.mark.parametrize("within_px", [None, 64])
 @pytest.mark.parametrize(
     ("matrix", "turns"),
-    [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1), ((0, 0, 0, 0), 0)],
-    ids=["clockwise", "half", "counterclockwise", "no matrix"],
+    [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1), ((0, 0, 0, 0), 0), ((-1, 0, 0, 1), 0)],
+    ids=["clockwise", "half", "counterclockwise", "no matrix", "mirrored"],
 )
 def test_pictures_are_upright(matrix: tuple[int, int, int, int], turns: int, within_px: int | None) -> None:
     """A phone films as its sensor lies, and says in the file how the picture is to be turned."""
