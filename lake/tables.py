@@ -113,23 +113,11 @@ class Tables:
 
         def add() -> int:
             table = self.open(name)
-            if lacking := _lacking(table, schema):
-                table.alter.add_columns([f for f in Schema.from_arrow(_plain(schema)).fields if f.name in lacking])
+            if missing := lacking(table, schema):
+                table.alter.add_columns([f for f in Schema.from_arrow(_plain(schema)).fields if f.name in missing])
             return 0
 
         self.retried(name, add)
-
-    def other_types(self, name: str, schema: pa.Schema) -> dict[str, tuple[str, str]]:
-        """Columns whose type in the table is not that of the schema: what it is there, and in the schema."""
-        from deltalake import Schema
-
-        there = {field.name: field.type for field in self.open(name).schema().fields}
-        wanted = {field.name: field.type for field in Schema.from_arrow(_plain(schema)).fields}
-        return {
-            column: (_type_name(there[column]), _type_name(kind))
-            for column, kind in wanted.items()
-            if column in there and there[column] != kind
-        }
 
     def open(self, name: str, version: int | None = None) -> DeltaTable:
         """The Delta table at its newest (or the given) version; ``NotFound`` names it when there is none.
@@ -180,7 +168,7 @@ class Tables:
             return int(table.version())
         if txn is not None and (table.transaction_version(txn[0]) or -1) >= txn[1]:
             return int(table.version())
-        if name in BRONZE and _lacking(table, rows.schema):
+        if name in BRONZE and lacking(table, rows.schema):
             self.add_columns(name, BRONZE[name])
             table = self.open(name)
 
@@ -301,7 +289,21 @@ def _writer_properties() -> WriterProperties:
     return WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=ROW_GROUP_ROWS)
 
 
-def _lacking(table: DeltaTable, schema: pa.Schema) -> set[str]:
+def other_types(table: DeltaTable, schema: pa.Schema) -> dict[str, tuple[str, str]]:
+    """Columns whose type in an open table is not that of the schema: what it is there, and in the schema."""
+    from deltalake import Schema
+
+    there = {field.name: field.type for field in table.schema().fields}
+    wanted = {field.name: field.type for field in Schema.from_arrow(_plain(schema)).fields}
+    return {
+        column: (_type_name(there[column]), _type_name(kind))
+        for column, kind in wanted.items()
+        if column in there and there[column] != kind
+    }
+
+
+def lacking(table: DeltaTable, schema: pa.Schema) -> set[str]:
+    """Columns of a schema that an open table has not."""
     return set(schema.names) - {field.name for field in table.schema().fields}
 
 

@@ -86,8 +86,9 @@ _DONE = """
     WHERE analysis_version = $version AND params_hash = $params AND model_hash IS NOT DISTINCT FROM $model
 """
 
+# Not a temporary one: it is asked while the work is streamed, and a connection has one open result.
 _TRIED = """
-    CREATE TEMP TABLE tried AS
+    CREATE TABLE tried AS
     SELECT sha256, analysis, analysis_version, params_hash, model_hash, max(attempt) AS attempt,
            arg_max(coalesce(error_class, ''), attempt) <> '' AS open
     FROM quarantine WHERE stage = 'analyze' AND list_contains($names, analysis) GROUP BY ALL
@@ -201,8 +202,9 @@ class Planner:
     def tried(self, items: Iterable[WorkItem]) -> list[Tried]:
         """What quarantine knew of these contents when the run began."""
         contents = [item.ref.sha256 for item in items]
-        rows = self.connection.execute("FROM tried WHERE sha256 IN (SELECT unnest($contents))", {"contents": contents})
-        return _tried(rows.fetchall())
+        with self.connection.cursor() as beside:
+            rows = beside.execute("FROM tried WHERE sha256 IN (SELECT unnest($contents))", {"contents": contents})
+            return _tried(rows.fetchall())
 
     def overtaken(self) -> list[Tried]:
         """Failures that are open although there is a result: of another version, or a run ended before it said so."""

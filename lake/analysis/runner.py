@@ -19,7 +19,7 @@ from lake.errors import UsageError
 from lake.model import AnalysisKey, Failure, Row
 from lake.schema import QUARANTINE
 from lake.slowest import Slow, slowest_of
-from lake.tables import DataFile, Tables, rows_table
+from lake.tables import DataFile, Tables, lacking, other_types, rows_table
 
 
 @dataclass
@@ -81,11 +81,10 @@ def analyze(
 ) -> AnalyzeReport:
     """Run the context's analyses on every content that lacks their result."""
     analyses = plan.analyses
-    for analysis in analyses:
-        plan.tables.create(analysis.table, analysis.schema)
+    older = [analysis for analysis in analyses if not plan.tables.create(analysis.table, analysis.schema)]
     planner = Planner(plan.tables, analyses, retry=retry)
     backlog = planner.backlog()
-    for analysis in analyses:
+    for analysis in older:
         if backlog.todo[analysis.name]:
             _widen_table(plan.tables, analysis)
     if mended := [_mended_row(plan, each, now()) for each in planner.overtaken()]:
@@ -156,11 +155,13 @@ def _widen_table(tables: Tables, analysis: Analysis) -> None:
     Raises:
         UsageError: a field has another type now, which the rows that are there would not fit.
     """
-    for name, (there, now) in tables.other_types(analysis.table, analysis.schema).items():
+    table = tables.open(analysis.table)
+    for name, (there, now) in other_types(table, analysis.schema).items():
         raise UsageError(
             f"{analysis.name}: the field {name!r} is {now}, and {there} in {analysis.table}: give it another name"
         )
-    tables.add_columns(analysis.table, analysis.schema)
+    if lacking(table, analysis.schema):
+        tables.add_columns(analysis.table, analysis.schema)
 
 
 def _quarantine_rows(

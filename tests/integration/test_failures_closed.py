@@ -3,6 +3,7 @@ before it said so."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ class Letters:
 
     def __init__(self, folder: Path, lake: Lake) -> None:
         self.file = folder / "letters.py"
+        # A wave for each recording.
+        small = lake.job.settings.analysis.model_copy(update={"wave_max_recordings": 1})
+        lake.job = replace(lake.job, settings=lake.job.settings.model_copy(update={"analysis": small}))
         self.lake = lake
         self.engines = OneEngine(lake.job, lake.engine)
 
