@@ -13,8 +13,9 @@ from pathlib import Path
 
 BENCH_HEAD = """# Measurements
 
-`make bench` makes this page: the whole corpus, one machine, one run. Ratios carry over to other machines, seconds do
-not. `python -m tests.bench PART…` measures some parts anew and leaves the others: {parts}.
+`make bench` measures all parts but `long`, on the whole corpus and one machine; each part says when it was measured.
+Ratios carry over to other machines, seconds do not. `python -m tests.bench PART…` measures some parts anew and leaves
+the others: {parts}.
 """
 SCALE_HEAD = """# Scale
 
