@@ -124,7 +124,7 @@ def test_another_run_may_give_an_older_lake_its_columns_meanwhile(
     older: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look at the columns and the commit that adds them."""
-    lacking, others = lake.tables._lacking, []
+    lacking, others = lake.tables.lacking, []
 
     def then_another(table: DeltaTable, schema: pa.Schema) -> set[str]:
         found = lacking(table, schema)
@@ -134,7 +134,7 @@ def test_another_run_may_give_an_older_lake_its_columns_meanwhile(
                 others.append(recorded(older, "another"))
         return found
 
-    monkeypatch.setattr(lake.tables, "_lacking", then_another)
+    monkeypatch.setattr(lake.tables, "lacking", then_another)
     run_id = recorded(older)
     rows = older.dataset("run_stages").to_table().to_pylist()
     assert {row["run_id"] for row in rows} == {run_id, others[2]} and len(rows) == 2
