@@ -27,6 +27,8 @@ brings it from a worker. Errors of other libraries are translated at the seam th
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class LakeError(Exception):
     """Base of all errors the lake raises on purpose; its text is one line: what is wrong, where, what to do."""
@@ -116,6 +118,11 @@ RECORD_ERRORS: dict[str, type[RecordError]] = {
     for cls in (RecordError, Unreadable, Damaged, Unsupported, Protected, LimitExceeded, DecoderCrashed)
 }
 """Record errors by class name: how they cross the process boundary of the decoding child."""
+
+
+def unwritable_cache(folder: Path, error: OSError) -> LakeError:
+    """What to say of a folder below the cache that cannot be written."""
+    return LakeError(f"{folder} cannot be written ({error.strerror}): set LAKE_CACHE to a folder that can")
 
 
 def is_interrupt(error: BaseException | None) -> bool:

@@ -168,10 +168,10 @@ def _quarantine_rows(
     plan: AnalyzePlan, wave: list[WorkItem], failures: list[tuple[str, str, Failure]], tried: list[Tried], at: datetime
 ) -> list[Row]:
     """Failures of a wave, and what its results mend: also a failure of another version, of which nobody would hear."""
-    attempts = {(each.sha256, each.key): each.attempts for each in tried}
+    attempts, keys = {(each.sha256, each.key): each.attempts for each in tried}, plan.context.keys
     rows = [
-        _row(plan, sha256, key, attempts.get((sha256, key), 0) + 1, at, failure.error_class, failure.message)
-        for sha256, key, failure in ((sha256, plan.context.keys[name], failure) for sha256, name, failure in failures)
+        _row(plan, sha256, keys[name], attempts.get((sha256, keys[name]), 0) + 1, at, why.error_class, why.message)
+        for sha256, name, why in failures
     ]
     done = {(item.ref.sha256, name) for item in wave for name in item.analyses}
     done -= {(sha256, name) for sha256, name, _ in failures}

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lake.cluster.code import code_files, short_hash
-from lake.errors import LakeError
+from lake.errors import unwritable_cache
 from lake.settings import Settings
 
 NOT_COMPARED = (
@@ -81,8 +81,7 @@ def engine_folder(settings: Settings) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
     except OSError as error:
-        what = f"{folder} cannot be written ({error.strerror})"
-        raise LakeError(f"{what}: set LAKE_CACHE to a folder that can") from error
+        raise unwritable_cache(folder, error) from error
     return folder
 
 

@@ -93,7 +93,7 @@ jvm.wait(120)
 
 
 def main() -> None:
-    from lake.errors import LakeError
+    from lake.errors import LakeError, unwritable_cache
     from lake.settings import cache_dir
 
     try:
@@ -101,7 +101,7 @@ def main() -> None:
     except LakeError as error:
         sys.exit(f"lake: {error}")
     except OSError as error:
-        sys.exit(f"lake: {cache_dir()} cannot be written ({error.strerror}): set LAKE_CACHE to a folder that can")
+        sys.exit(f"lake: {unwritable_cache(cache_dir(), error)}")
     if not made.exists():
         print("lake: no class-data archive could be made: Spark starts more slowly", file=sys.stderr)
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from lake.errors import LakeError, SettingsError
+from lake.errors import LakeError, SettingsError, unwritable_cache
 
 LOCK = Path(__file__).with_name("jars.lock")
 
@@ -95,8 +95,7 @@ def fetch(cache: Path, s3: bool) -> int:
     try:
         return fetch_jars(folder(cache), wanted(s3))
     except OSError as error:
-        what = f"{folder(cache)} cannot be written ({error.strerror})"
-        raise LakeError(f"{what}: set LAKE_CACHE to a folder that can") from error
+        raise unwritable_cache(folder(cache), error) from error
 
 
 def fetch_jars(target: Path, jars: Sequence[Jar]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import yaml
 from lake.cluster.code import code_files, code_hash
 from lake.engine import Engine
 from tests.support.cluster import Cluster
+from tests.support.documented import example
 from tests.support.lakes import ROOT, Lake, bucket_lake, command, new_lake
 from tests.support.minio import MinioServer
 from tests.support.submitted import SCRIPT, done
@@ -105,9 +105,7 @@ def test_the_script_of_the_guide_reads_tables_and_recordings(
         (tmp_path / "in" / name).parent.mkdir(parents=True)
         (tmp_path / "in" / name).write_text(text)
     lake.ingest(tmp_path / "in")
-    found = re.search(r"```python title=words.py\n(.*?)```", (ROOT / "docs" / "guide.md").read_text("utf-8"), re.S)
-    assert found is not None
-    (tmp_path / "words.py").write_text(found[1])
+    (tmp_path / "words.py").write_text(example("guide.md", "words.py"))
     out, _ = done(command(lake, "submit", str(tmp_path / "words.py"), LAKE_CONF=str(cluster.conf())), 0)
     assert out.splitlines() == ["mic-hall 6", "scan-office 3"]
 

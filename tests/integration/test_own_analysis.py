@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,19 +15,15 @@ import pytest
 from lake.analysis.user_module import UserModule, analyses_of, chosen, read_module
 from lake.engine import Engine
 from lake.errors import UsageError
+from tests.support import documented
 from tests.support.analysis_media import RATE_HZ, avi, tone, wav
 from tests.support.lakes import ROOT, Lake, new_lake
 
 pytestmark = pytest.mark.timeout(240)
 
-EXAMPLE = re.search(
-    r"```python title=brightness.py\n(.*?)```", (ROOT / "docs" / "analyses.md").read_text(encoding="utf-8"), re.S
-)
-
 
 def example() -> str:
-    assert EXAMPLE is not None
-    return EXAMPLE[1]
+    return documented.example("analyses.md", "brightness.py")
 
 
 def lake_command(lake: Lake, *arguments: str, expect: int = 0, **environment: str) -> dict[str, Any]:
