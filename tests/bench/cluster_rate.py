@@ -13,7 +13,7 @@ from tests.bench.place import Place, ingest
 from tests.bench.report import Figure, Section, table
 from tests.support.cluster import Cluster
 
-SIZES = (20, 160)
+SIZES = (100, 1200)
 TEXT = """`lake analyze` with a hash of a frame each half second on films, on a Spark standalone master with one worker
 of one core, and with two. The rate is that of what one more film costs, between {sizes} films, so that the start of
 driver and executors is not in it. Driver, master and workers share the two cores of the machine. The results of all
