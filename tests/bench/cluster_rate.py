@@ -42,7 +42,7 @@ def measure(place: Place) -> Section:
     rows = [(w, seconds[w, small], seconds[w, large], 1000 * marginal[w]) for w in (1, 2)]
     head = ("workers", f"{small} films, s", f"{large} films, s", "one more, ms")
     figures = [Figure("rate of two workers over that of one", marginal[1] / marginal[2], at_least=1.6)]
-    text = TEXT.format(sizes=f"{small} and {large}", repeats=place.repeats)
+    text = TEXT.format(sizes=f"{small:,} and {large:,}", repeats=place.repeats)
     return Section("cluster_rate", "One worker and two", text, figures, [table(head, rows)])
 
 
