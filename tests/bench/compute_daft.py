@@ -1,6 +1,6 @@
 """Daft's native runner: read files by URL, a batch function over the bytes, Parquet out.
 
-python -m tests.bench.compute_daft ANALYSIS FOLDER OUT     prints JSON {records, digest, looking_s}
+python -m tests.bench.compute_daft ANALYSIS FOLDER OUT processes|threads     prints JSON {records, digest, looking_s}
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tests.bench.compute_contest import analysed, digest
 
 
 def main() -> None:
-    name, folder, out = sys.argv[1:4]
+    name, folder, out, mode = sys.argv[1:5]
 
-    @daft.cls(use_process=True, max_concurrency=2)
+    @daft.cls(use_process=mode == "processes", max_concurrency=2)
     class Results:
         @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=16)
         def of(self, path: Any, content: Any) -> list[str]:

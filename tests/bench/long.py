@@ -13,13 +13,13 @@ from statistics import median
 from typing import Any
 
 from lake.settings import cache_dir
-from tests.bench.compute import contenders, daft_packages
+from tests.bench.compute import DAFT_MODES, contenders, daft_packages
 from tests.bench.place import SEED, Place, ingest
 from tests.bench.report import Figure, Section, table
 from tests.support.corpus import whole
 
 ANALYSIS, COUNTS = "log_mel", (80_000,)
-NAMES = ("bare loop", "lake, local", "Daft")
+NAMES = ("bare loop", "lake, local", *(f"Daft, {mode}" for mode in DAFT_MODES))
 MOST_BYTES, CHANGED = 2_000_000, 8
 TEXT = """The contest of the part `compute` on the log-mel summary once more, on so many sounds that the start is
 nothing in it: the corpus's WAV files over and over, a few samples of each changed by a seeded generator, since the lake
@@ -42,8 +42,9 @@ def measure(place: Place) -> Section:
         rows += [(records, name, round(each, 1), round(ours_s / each, 2)) for name, each in times.items()]
         said = f"{records:,} sounds, lake, local: "
         section.figures.append(Figure(f"{said}time over the bare loop's", ours_s / times["bare loop"], at_most=1.1))
-        if "Daft" in times:
-            section.figures.append(Figure(f"{said}Daft's time over ours", times["Daft"] / ours_s, at_least=1))
+        if daft := [each for name, each in times.items() if name.startswith("Daft")]:
+            share = min(daft) / ours_s
+            section.figures.append(Figure(f"{said}Daft's time in its quicker mode over ours", share, at_least=1))
     section.tables.append(table(("sounds", "contender", "s", "the lake's time over it"), rows))
     return section
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from lake.analysis.registry import ANALYSES
 from lake.errors import LimitExceeded, Protected, RecordError, Unsupported
 from lake.model import Media, MediaKind, Row
+from tests.bench import process
+from tests.bench.place import ingest, new_job
 from tests.support.corpus import Corpus
 
 OFFICE = "application/vnd.openxmlformats-officedocument"
@@ -105,6 +108,24 @@ def test_chinese_text_of_a_real_pdf_and_of_its_html_is_the_same_language(whole_c
     text = "".join(row["text"] for row in analysed("document_text", found(whole_corpus, "install.zh_CN.pdf")))
     assert sum("\u4e00" <= char <= "\u9fff" for char in text) > 50_000
     assert "安装" in text and "\ufffd" not in text
+
+
+@pytest.mark.full
+def test_each_pdf_has_its_text_or_its_name_in_the_quarantine(tmp_path: Path, whole_corpus: Corpus) -> None:
+    """What crashed a native reader and with it a whole job elsewhere costs itself at most."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number, path in enumerate(path for path in sorted(whole_corpus.paths()) if path.suffix == ".pdf"):
+        shutil.copyfile(path, folder / f"{number:04}.pdf")
+    job = new_job(str(tmp_path / "lake"))
+    ingest(job.settings.root, folder)
+    process.run("jobs.cli", "--root", job.settings.root, "analyze", "document_text", "--json")
+    table = ANALYSES["document_text"].table
+    rows = {name: job.tables.dataset(name).to_table().to_pylist() for name in ("assets", table, "quarantine")}
+    landed, read, failed = ({row["sha256"] for row in found} for found in rows.values())
+    assert len(landed) > 60
+    assert read | failed == landed
+    assert {row["error_class"] for row in rows["quarantine"]} <= {"Protected"}
 
 
 @pytest.mark.full
