@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from statistics import median
 
+from lake.analysis.loudness import LOUDNESS
+from tests.bench import process
+from tests.bench.compute_recordings import recordings
 from tests.bench.place import Place, ingest
 from tests.bench.report import Figure, Section, table
 
-FEW, MANY, LARGEST = 1_000, 10_000, 20
+FILES, LARGEST = (1_000, 10_000), 20
+SOUNDS = (400, 4_000)
 TEXT = f"""Peak of the proportional set sizes (shared pages count once) of the whole process tree, sampled twenty times
-a second: driver, workers, decoding children, JVM. Files of the corpus drawn by a seed; both samples hold its {LARGEST}
-largest below 8 MiB, so that they differ in number alone. Medians of {{repeats}}."""
+a second: driver, workers, decoding children, JVM. `ingest` of files of the corpus drawn by a seed; both samples hold
+its {LARGEST} largest below 8 MiB, so that they differ in number alone. `analyze` with the loudness of sounds of the
+corpus, landed before. Medians of {{repeats}}."""
 
 
 def measure(place: Place) -> Section:
+    verbs: tuple[tuple[str, tuple[int, int], Callable[[Place, str, int], float], float], ...] = (
+        ("ingest", FILES, _ingest_peak_bytes, 1.15),
+        ("analyze", SOUNDS, _analyze_peak_bytes, 1.2),
+    )
     rows, figures = [], []
-    for engine in ("local", "spark"):
-        few, many = (_peak_bytes(place, engine, count) for count in (FEW, MANY))
-        rows.append((engine, round(few / 1e6), round(many / 1e6)))
-        figures.append(Figure(f"peak at {MANY:,} over peak at {FEW:,} recordings, {engine}", many / few, at_most=1.15))
-    head = ("engine", f"MB at {FEW:,}", f"MB at {MANY:,}")
+    for verb, (few, many), peak_bytes, goal in verbs:
+        for engine in ("local", "spark"):
+            at_few, at_many = peak_bytes(place, engine, few), peak_bytes(place, engine, many)
+            rows.append((verb, engine, few, round(at_few / 1e6), many, round(at_many / 1e6)))
+            said = f"peak of {verb} at {many:,} over peak at {few:,} recordings, {engine}"
+            figures.append(Figure(said, at_many / at_few, at_most=goal))
+    head = ("verb", "engine", "recordings", "MB", "recordings", "MB")
     return Section("memory", "Memory", TEXT.format(repeats=place.repeats), figures, [table(head, rows)])
 
 
-def _peak_bytes(place: Place, engine: str, count: int) -> float:
+def _ingest_peak_bytes(place: Place, engine: str, count: int) -> float:
     folder = place.sample(count, largest=LARGEST)
-    peaks = []
-    for _ in range(place.repeats):
-        root = place.empty_lake("memory").settings.root
-        peaks.append(ingest(root, folder, engine, sampled=True).peak_bytes)
-    return median(peaks)
+    return median(
+        ingest(place.empty_lake("memory").settings.root, folder, engine, sampled=True).peak_bytes
+        for _ in range(place.repeats)
+    )
+
+
+def _analyze_peak_bytes(place: Place, engine: str, count: int) -> float:
+    folder = recordings(place, "audio", count)
+    landed = place.empty_lake("memory-landed").settings.root
+    ingest(landed, folder)
+    return median(_analyzed_peak_bytes(place, landed, engine) for _ in range(place.repeats))
+
+
+def _analyzed_peak_bytes(place: Place, landed: str, engine: str) -> float:
+    root = place.scratch / "memory"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(landed, root)
+    command = ("--root", str(root), "analyze", LOUDNESS.name, "--engine", engine, "--json")
+    done = process.run("jobs.cli", *command, sampled=True)
+    assert done.document["engine"] == engine
+    assert done.document["analyses"][LOUDNESS.name]["done"] > 0
+    return done.peak_bytes
