@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 from lake.analysis.loudness import LOUDNESS
 from tests.bench import process
 from tests.bench.compute_recordings import recordings
-from tests.bench.place import Place, ingest
+from tests.bench.place import SEED, Place, ingest
 from tests.bench.report import Figure, Section, table
 
 FILES, LARGEST = (1_000, 10_000), 20
 SOUNDS = (400, 4_000)
 TEXT = f"""Peak of the proportional set sizes (shared pages count once) of the whole process tree, sampled twenty times
-a second: driver, workers, decoding children, JVM. `ingest` of files of the corpus drawn by a seed; both samples hold
-its {LARGEST} largest below 8 MiB, so that they differ in number alone. `analyze` with the loudness of sounds of the
-corpus, landed before. Medians of {{repeats}}."""
+a second: driver, workers, decoding children, JVM. `ingest` of files of the corpus, and `analyze` with the loudness of
+its sounds, landed before; drawn by a seed. Both samples hold the {LARGEST} largest (files below 8 MiB, sounds below 2 MB),
+so that they differ in number alone. Medians of {{repeats}}."""
 
 
 def measure(place: Place) -> Section:
@@ -45,10 +47,21 @@ def _ingest_peak_bytes(place: Place, engine: str, count: int) -> float:
 
 
 def _analyze_peak_bytes(place: Place, engine: str, count: int) -> float:
-    folder = recordings(place, "audio", count)
+    folder = _sounds(place, count)
     landed = place.empty_lake("memory-landed").settings.root
     ingest(landed, folder)
     return median(_analyzed_peak_bytes(place, landed, engine) for _ in range(place.repeats))
+
+
+def _sounds(place: Place, count: int) -> Path:
+    """A folder of so many sounds, the largest of all first."""
+    sounds = sorted(recordings(place, "audio", SOUNDS[1]).iterdir(), key=lambda path: (-path.stat().st_size, path.name))
+    folder = place.scratch / f"memory-sounds-{count}"
+    folder.mkdir()
+    rest = random.Random(SEED).sample(sounds[LARGEST:], count - LARGEST)
+    for path in [*sounds[:LARGEST], *rest]:
+        (folder / path.name).hardlink_to(path)
+    return folder
 
 
 def _analyzed_peak_bytes(place: Place, landed: str, engine: str) -> float:
