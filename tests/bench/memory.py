@@ -18,8 +18,8 @@ FILES, LARGEST = (1_000, 10_000), 20
 SOUNDS = (400, 4_000)
 TEXT = f"""Peak of the proportional set sizes (shared pages count once) of the whole process tree, sampled twenty times
 a second: driver, workers, decoding children, JVM. `ingest` of files of the corpus, and `analyze` with the loudness of
-its sounds, landed before; drawn by a seed. Both samples hold the {LARGEST} largest (files below 8 MiB, sounds below 2 MB),
-so that they differ in number alone. Medians of {{repeats}}."""
+its sounds, landed before; drawn by a seed. Both samples hold the {LARGEST} largest (files below 8 MiB, sounds below
+2 MB), so that they differ in number alone. Medians of {{repeats}}."""
 
 
 def measure(place: Place) -> Section:
@@ -55,8 +55,10 @@ def _analyze_peak_bytes(place: Place, engine: str, count: int) -> float:
 
 def _sounds(place: Place, count: int) -> Path:
     """A folder of so many sounds, the largest of all first."""
-    sounds = sorted(recordings(place, "audio", SOUNDS[1]).iterdir(), key=lambda path: (-path.stat().st_size, path.name))
     folder = place.scratch / f"memory-sounds-{count}"
+    if folder.exists():
+        return folder
+    sounds = sorted(recordings(place, "audio", SOUNDS[1]).iterdir(), key=lambda path: (-path.stat().st_size, path.name))
     folder.mkdir()
     rest = random.Random(SEED).sample(sounds[LARGEST:], count - LARGEST)
     for path in [*sounds[:LARGEST], *rest]:
