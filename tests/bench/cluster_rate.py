@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from statistics import median
 
 from tests.bench import process
@@ -54,11 +53,9 @@ def _landed(place: Place, count: int) -> str:
 
 def _analyzed(place: Place, root: str, count: int, conf: str) -> tuple[float, list[tuple[str, str]]]:
     """Seconds of ``lake analyze`` on a copy of a lake, and the results."""
-    copy = place.scratch / "cluster-root"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(root, copy)
-    command = ("--root", str(copy), "analyze", FRAME_HASH.name, "--module", str(FILE), "--json")
+    copy = place.copy_of(root)
+    command = ("--root", copy, "analyze", FRAME_HASH.name, "--module", str(FILE), "--json")
     done = process.run("jobs.cli", *command, environ={"LAKE_CONF": conf})
     assert done.document["engine"] == "spark"
     assert done.document["analyses"][FRAME_HASH.name]["done"] == count
-    return done.wall_s, sorted(results(str(copy), FRAME_HASH))
+    return done.wall_s, sorted(results(copy, FRAME_HASH))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,12 @@ def analysed(name: str, path: str, data: bytes) -> tuple[str, str] | None:
 def analysed_path(name: str, path: str) -> tuple[str, str] | None:
     """The same, read from a file."""
     return analysed(name, path, Path(path).read_bytes())
+
+
+def tell(results: Sequence[tuple[str, str]], done_s: float) -> None:
+    """Print {records, digest, looking_s} of a contender; its work was done at ``done_s`` of the performance counter."""
+    document = {"records": len(results), "digest": digest(results)}
+    print(json.dumps({**document, "looking_s": time.perf_counter() - done_s}))
 
 
 def digest(results: Iterable[tuple[str, str]]) -> str:

@@ -6,13 +6,12 @@ python -m tests.bench.compute_loop ANALYSIS FOLDER     prints JSON {records, dig
 from __future__ import annotations
 
 import functools
-import json
 import multiprocessing
 import os
 import sys
 import time
 
-from tests.bench.compute_contest import analysed_path, digest
+from tests.bench.compute_contest import analysed_path, tell
 
 
 def main() -> None:
@@ -21,8 +20,7 @@ def main() -> None:
     with multiprocessing.get_context("fork").Pool(2) as pool:
         found = [each for each in pool.imap_unordered(functools.partial(analysed_path, name), paths, 4) if each]
     done = time.perf_counter()
-    document = {"records": len(found), "digest": digest(found)}
-    print(json.dumps({**document, "looking_s": time.perf_counter() - done}))
+    tell(found, done)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from multiprocessing.pool import Pool
@@ -160,10 +159,7 @@ def _hurt(place: Place) -> Iterable[Figure]:
     seconds: dict[str, list[float]] = {name: [] for name in lakes}
     for _ in range(place.repeats):
         for name, root in lakes.items():
-            copy = place.scratch / "isolation-root"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(root, copy)
-            done = process.run("jobs.cli", "--root", str(copy), "analyze", "--module", str(module), "--json")
+            done = process.run("jobs.cli", "--root", place.copy_of(root), "analyze", "--module", str(module), "--json")
             counts = done.document["analyses"]["mean_grey"]
             failed = 0 if name == "good" else hurt
             assert (counts["done"], counts["failed"]) == (PICTURES - failed, failed), counts

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from lake.settings import cache_dir
-from tests.bench.compute import DAFT_MODES, contenders, daft_packages
+from tests.bench.compute import DAFT_MODES, contenders, daft_figures, daft_packages
 from tests.bench.place import SEED, Place, ingest
 from tests.bench.report import Figure, Section, table
 from tests.support.corpus import whole
@@ -42,9 +42,7 @@ def measure(place: Place) -> Section:
         rows += [(records, name, round(each, 1), round(ours_s / each, 2)) for name, each in times.items()]
         said = f"{records:,} sounds, lake, local: "
         section.figures.append(Figure(f"{said}time over the bare loop's", ours_s / times["bare loop"], at_most=1.1))
-        if daft := [each for name, each in times.items() if name.startswith("Daft")]:
-            share = min(daft) / ours_s
-            section.figures.append(Figure(f"{said}Daft's time in its quicker mode over ours", share, at_least=1))
+        section.figures += daft_figures(f"{said}Daft's time in its quicker mode over ours", times, ours_s)
     section.tables.append(table(("sounds", "contender", "s", "the lake's time over it"), rows))
     return section
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -67,10 +66,7 @@ def _sounds(place: Place, count: int) -> Path:
 
 
 def _analyzed_peak_bytes(place: Place, landed: str, engine: str) -> float:
-    root = place.scratch / "memory"
-    shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(landed, root)
-    command = ("--root", str(root), "analyze", LOUDNESS.name, "--engine", engine, "--json")
+    command = ("--root", place.copy_of(landed), "analyze", LOUDNESS.name, "--engine", engine, "--json")
     done = process.run("jobs.cli", *command, sampled=True)
     assert done.document["engine"] == engine
     assert done.document["analyses"][LOUDNESS.name]["done"] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 import shutil
 from collections.abc import Mapping
@@ -57,6 +58,13 @@ class Place:
         shutil.rmtree(root, ignore_errors=True)
         return new_job(str(root))
 
+    def copy_of(self, root: str) -> str:
+        """The root of a copy of a lake, in place of the last one; packs are shared, as they are never written again."""
+        copy = self.scratch / "copied"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(root, copy, copy_function=_link_packs)
+        return str(copy)
+
     @functools.cached_property
     def lake(self) -> Job:
         """A lake that the whole corpus was landed in once, for the parts that only read it."""
@@ -66,6 +74,10 @@ class Place:
 
 
 PACKED_BYTES = 8 * 1024**2
+
+
+def _link_packs(source: str, target: str) -> None:
+    (os.link if "/packs/" in source else shutil.copy2)(source, target)
 
 
 def new_job(root: str) -> Job:

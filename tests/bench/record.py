@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import defaultdict
 from statistics import median
 
@@ -67,12 +66,10 @@ def measure(place: Place) -> Section:
 
 def _run(place: Place, root: str, how: str) -> tuple[process.Measured, dict[str, float]]:
     """One run on a copy of the lake, and the seconds spent in each part of its record."""
-    copy, log = place.scratch / "record-root", place.scratch / "record-spent"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(root, copy)
+    copy, log = place.copy_of(root), place.scratch / "record-spent"
     log.write_text("")
-    done = process.run("tests.bench.record_run", how, str(copy), str(log))
-    tables = open_job(Invocation(root=str(copy), json=True)).tables
+    done = process.run("tests.bench.record_run", how, copy, str(log))
+    tables = open_job(Invocation(root=copy, json=True)).tables
     stages = tables.dataset("run_stages").to_table(columns=["stage"])["stage"].to_pylist()
     assert ("analyze" in stages) == (how != "none"), f"{how}: {stages}"
     results = len(set(tables.dataset("feature_log_mel").to_table(columns=["sha256"])["sha256"].to_pylist()))
